@@ -1,0 +1,179 @@
+package directory_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/directory/directorytest"
+)
+
+func policy(d directory.Decision) func(string) directory.Decision {
+	return func(string) directory.Decision { return d }
+}
+
+// world folds in memory, expanding at once, and checks after every batch what must hold whatever was folded.
+type world struct {
+	t     *testing.T
+	state *directory.State
+	log   []directory.Change
+	seen  int // how many of log a test has looked at
+}
+
+func newWorld(t *testing.T, d directory.Decision) *world {
+	return &world{t: t, state: directory.NewState(policy(d))}
+}
+
+func (w *world) fold(events ...directory.Event) []bool {
+	w.t.Helper()
+	for i := range events {
+		if err := events[i].Validate(); err != nil {
+			w.t.Fatalf("Validate(%s) = %v, want nil", events[i].ID, err)
+		}
+	}
+	before := w.state.Snapshot()
+	won := w.state.Fold(events)
+	w.drain()
+	w.check(before, events)
+	return won
+}
+
+// drain expands until nothing is left, and keeps the changes.
+func (w *world) drain() {
+	for {
+		d := w.state.TakeDelta()
+		w.log = append(w.log, d.Changes...)
+		if len(d.Expansions) == 0 {
+			return
+		}
+		for _, x := range d.Expansions {
+			w.expand(x)
+		}
+	}
+}
+
+func (w *world) expand(x directory.Expansion) {
+	all := w.state.Snapshot()
+	var keys, users []string
+	for _, a := range all.Accounts {
+		if a.Scope == x.Scope {
+			keys = append(keys, a.ID.ID)
+		}
+	}
+	for _, e := range all.Edges {
+		if e.Scope == x.Scope && e.Group == x.Group {
+			users = append(users, e.User)
+		}
+	}
+	if x.Group == "" {
+		w.state.EvaluateAccounts(x, keys)
+	} else {
+		w.state.EvaluateMembers(x, users)
+	}
+}
+
+// check is the one checker of what must hold at every step.
+func (w *world) check(before directory.Delta, events []directory.Event) {
+	w.t.Helper()
+	after := w.state.Snapshot()
+	active := map[directory.ID]bool{}
+	for _, a := range after.Accounts {
+		active[a.ID] = a.Active
+	}
+	for _, g := range after.Granted {
+		if !active[directory.ID{Scope: g.Scope, ID: g.Account}] {
+			w.t.Fatalf("after %s: %s holds %s without being active", events[0].ID, g.Account, g.Group)
+		}
+	}
+	if len(events) == 1 && events[0].Removes {
+		w.checkRemoval(before, after, events[0])
+	}
+	replayed := directorytest.Replay(w.log)
+	if diff := cmp.Diff(directorytest.Active(after), replayed, cmpopts.EquateEmpty()); diff != "" {
+		w.t.Fatalf("after %s: the changes replayed (+) differ from the state (-):\n%s", events[0].ID, diff)
+	}
+}
+
+// checkRemoval: rule 8, a removal never activates and never grants.
+func (w *world) checkRemoval(before, after directory.Delta, e directory.Event) {
+	w.t.Helper()
+	had := directorytest.Active(before)
+	for _, line := range directorytest.Active(after) {
+		if !slices.Contains(had, line) {
+			w.t.Fatalf("the removal %s %s brought %q", e.Type, e.ID, line)
+		}
+	}
+}
+
+func TestAnyOrderRepetitionAndBatchingFoldsToWhatTheModelSays(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		for _, d := range []directory.Decision{directory.DecisionKeep, directory.DecisionDeprovision} {
+			events := directorytest.Generate(seed, 60)
+			want := directorytest.Model(events, d)
+			var first directory.Delta
+			for round := range uint64(4) {
+				w := newWorld(t, d)
+				for _, batch := range directorytest.Batches(round, directorytest.Shuffled(seed*10+round, events), []int{1, 7, 40, 1}[round]) {
+					w.fold(batch...)
+				}
+				got := w.state.Snapshot()
+				if diff := cmp.Diff(want, directorytest.Outcome(got)); diff != "" {
+					t.Fatalf("seed %d policy %q round %d: model (-), fold (+):\n%s", seed, d, round, diff)
+				}
+				if round == 0 {
+					first = got
+				} else if diff := cmp.Diff(first, got); diff != "" {
+					t.Fatalf("seed %d policy %q: round 0 (-) and %d (+) folded to other registers:\n%s", seed, d, round, diff)
+				}
+			}
+		}
+	}
+}
+
+func TestFoldingAnEventAgainMovesNothing(t *testing.T) {
+	t.Parallel()
+	events := directorytest.Generate(7, 200)
+	w := newWorld(t, directory.DecisionDeprovision)
+	w.fold(events...)
+	changes := len(w.log)
+	for _, won := range w.fold(events...) {
+		if won {
+			t.Fatal("an event folded twice moved a register the second time")
+		}
+	}
+	if len(w.log) != changes {
+		t.Fatalf("folding the same events again made %d changes more, want none", len(w.log)-changes)
+	}
+}
+
+func BenchmarkFold(b *testing.B) {
+	events := directorytest.Generate(3, 256)
+	for b.Loop() {
+		s := directory.NewState(nil)
+		s.Fold(events)
+		s.TakeDelta()
+	}
+	b.ReportMetric(float64(len(events)*b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+func (w *world) active() []string { return directorytest.Active(w.state.Snapshot()) }
+
+func kinds(changes []directory.Change) []string {
+	var out []string
+	for _, c := range changes {
+		line := string(c.Kind)
+		if c.Account != "" {
+			line += " " + c.Account
+		}
+		if c.Group != "" {
+			line += " " + c.Group
+		}
+		out = append(out, fmt.Sprintf("%s by %s", line, c.Event))
+	}
+	return out
+}
