@@ -20,7 +20,7 @@ type RedisServer struct {
 	p    process
 }
 
-// Redis starts a private redis-server, with further lines of its configuration as "name value". It is stopped when the
+// Redis starts a private redis-server, with further lines of its configuration, as "appendfsync everysec". It is stopped when the
 // test ends.
 func Redis(t testing.TB, config ...string) *RedisServer {
 	t.Helper()
@@ -35,8 +35,7 @@ func Redis(t testing.TB, config ...string) *RedisServer {
 		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
 	}
 	for _, line := range config {
-		name, value, _ := strings.Cut(line, " ")
-		args = append(args, "--"+name, value)
+		args = append(args, strings.Fields("--"+line)...)
 	}
 	s.p.build = func() *exec.Cmd { return exec.Command(program, args...) }
 	s.p.ready = func() error {

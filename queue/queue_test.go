@@ -1,0 +1,310 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rollcallhq/rollcall/internal/testenv"
+	"github.com/rollcallhq/rollcall/queue"
+	"github.com/rollcallhq/rollcall/queue/queuetest"
+)
+
+func openRedis(t testing.TB, server *testenv.RedisServer, c queue.RedisConfig) *queue.Redis {
+	t.Helper()
+	c.Addrs = []string{server.Addr()}
+	if c.Environment == "" {
+		c.Environment = "test"
+	}
+	q, err := queue.OpenRedis(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+func openEmbedded(t testing.TB, c queue.EmbeddedConfig) *queue.Embedded {
+	t.Helper()
+	q, err := queue.OpenEmbedded(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+func TestRedisKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	server, fragile := testenv.Redis(t), testenv.Redis(t) // one is restarted under the other tests' feet
+	var n atomic.Int64
+	config := func(s queuetest.Settings) queue.RedisConfig {
+		return queue.RedisConfig{Environment: fmt.Sprint("env", n.Add(1)), Depth: s.Depth, Memory: s.Memory, Lease: s.Lease}
+	}
+	queuetest.Run(t, queuetest.Backend{
+		Open: func(t *testing.T, s queuetest.Settings) queue.Queue {
+			if strings.Contains(t.Name(), "restart") {
+				return openRedis(t, fragile, queue.RedisConfig{Environment: "restart", Lease: s.Lease})
+			}
+			return openRedis(t, server, config(s))
+		},
+		Restart: func(t *testing.T, _ queue.Queue) queue.Queue {
+			fragile.Kill()
+			fragile.Start()
+			return openRedis(t, fragile, queue.RedisConfig{Environment: "restart"})
+		},
+	})
+}
+
+func TestEmbeddedKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	var paths sync.Map
+	queuetest.Run(t, queuetest.Backend{
+		Open: func(t *testing.T, s queuetest.Settings) queue.Queue {
+			path := filepath.Join(t.TempDir(), "queue #1?.db") // a path is not a URL
+			q := openEmbedded(t, queue.EmbeddedConfig{Path: path, Environment: "test", Depth: s.Depth, Memory: s.Memory, Lease: s.Lease})
+			paths.Store(queue.Queue(q), path)
+			return q
+		},
+		Restart: func(t *testing.T, q queue.Queue) queue.Queue {
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			path, _ := paths.Load(q)
+			return openEmbedded(t, queue.EmbeddedConfig{Path: path.(string), Environment: "test"})
+		},
+	})
+}
+
+func delivery(n int) queue.Delivery {
+	return queue.Delivery{Source: "workos", ID: fmt.Sprint("event_", n), Directory: "directory_1", Origin: queue.Hook, Received: time.Now(), Body: []byte("{}")}
+}
+
+func client(t *testing.T, server *testenv.RedisServer) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// noMarkWithoutEntry is the invariant of the script: a mark without an entry would be a lost delivery.
+func noMarkWithoutEntry(t *testing.T, c *redis.Client) {
+	t.Helper()
+	marks, err := c.Keys(t.Context(), "*:d:*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := map[string]bool{}
+	streams, err := c.Keys(t.Context(), "*:s").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range streams {
+		messages, err := c.XRange(t.Context(), s, "-", "+").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			entries[fmt.Sprint(m.Values["id"])] = true
+		}
+	}
+	for _, mark := range marks {
+		if id := mark[strings.LastIndex(mark, ":")+1:]; !entries[id] {
+			t.Errorf("%s is marked as seen and is not in the queue", id)
+		}
+	}
+}
+
+func TestRedisOutOfMemoryRefusesAndMarksNothing(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	q, c := openRedis(t, server, queue.RedisConfig{}), client(t, server)
+	// The limit is drawn tighter step by step, so that some step hits it before, between and after the script's writes.
+	for n := range 200 {
+		used, err := c.Info(t.Context(), "memory").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bytes int64
+		for line := range strings.Lines(used) {
+			if v, ok := strings.CutPrefix(strings.TrimSpace(line), "used_memory:"); ok {
+				_, _ = fmt.Sscan(v, &bytes)
+			}
+		}
+		if err := c.ConfigSet(t.Context(), "maxmemory", fmt.Sprint(bytes+int64(200*(100-n)))).Err(); err != nil {
+			t.Fatal(err)
+		}
+		d := delivery(n)
+		d.Body = []byte(strings.Repeat("x", 1000))
+		result, err := q.Enqueue(t.Context(), d)
+		if err == nil && result != queue.Accepted || err != nil && !errors.Is(err, queue.ErrUnavailable) {
+			t.Fatalf("Enqueue(%d) = %v, %v, want accepted or unavailable", n, result, err)
+		}
+		if err := c.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if n == 199 && err == nil {
+			t.Fatal("the limit was never hit: the test shows nothing")
+		}
+	}
+	noMarkWithoutEntry(t, c)
+}
+
+func TestRedisThatForgotItsScriptsOrEverythingGoesOn(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	q, c := openRedis(t, server, queue.RedisConfig{}), client(t, server)
+	for n, forget := range []func() error{
+		func() error { return nil },
+		func() error { return c.ScriptFlush(t.Context()).Err() },
+		func() error { return c.FlushAll(t.Context()).Err() },
+	} {
+		if err := forget(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := q.Enqueue(t.Context(), delivery(n)); err != nil || got != queue.Accepted {
+			t.Errorf("Enqueue() = %v, %v, want accepted", got, err)
+		}
+		noMarkWithoutEntry(t, c)
+	}
+}
+
+func TestRedisReplicaThatMayNotWriteIsUnavailable(t *testing.T) {
+	t.Parallel()
+	primary, replica := testenv.Redis(t), testenv.Redis(t)
+	host, port, _ := strings.Cut(primary.Addr(), ":")
+	if err := client(t, replica).SlaveOf(t.Context(), host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openRedis(t, replica, queue.RedisConfig{}).Enqueue(t.Context(), delivery(1)); !errors.Is(err, queue.ErrUnavailable) {
+		t.Errorf("Enqueue() to a replica = %v, want ErrUnavailable", err)
+	}
+}
+
+func TestRedisDownOrHungIsUnavailableWithinASecondAndComesBack(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	q := openRedis(t, server, queue.RedisConfig{})
+	attempt := func(n int) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond) // as the edge does
+		defer cancel()
+		began := time.Now()
+		_, err := q.Enqueue(ctx, delivery(n))
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("Enqueue() took %s, want less than a second", took)
+		}
+		return err
+	}
+	comesBack := func(n int) {
+		t.Helper()
+		for began := time.Now(); attempt(n) != nil; {
+			if time.Since(began) > 20*time.Second {
+				t.Fatal("the queue did not come back")
+			}
+		}
+	}
+	comesBack(1)
+	for what, step := range map[string]struct{ break_, mend func() }{
+		"stopped": {server.Stop, server.Start},
+		"hung":    {server.Pause, server.Resume},
+	} {
+		step.break_()
+		for n := range 12 {
+			if err := attempt(100 + n); !errors.Is(err, queue.ErrUnavailable) {
+				t.Errorf("%s: Enqueue() = %v, want ErrUnavailable", what, err)
+			}
+		}
+		step.mend()
+		comesBack(2)
+	}
+}
+
+func TestDurabilityIsFoundOut(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		config []string
+		want   queue.Class
+		detail string
+	}{
+		"always":             {nil, queue.Fsynced, ""},
+		"everysec":           {[]string{"appendfsync everysec"}, queue.Everysec, ""},
+		"no fsync":           {[]string{"appendfsync no"}, queue.Memory, ""},
+		"no file":            {[]string{"appendonly no"}, queue.Memory, ""},
+		"evicting":           {[]string{"maxmemory-policy allkeys-lru"}, queue.Fsynced, "noeviction"},
+		"no CONFIG":          {[]string{"rename-command CONFIG hidden"}, queue.Unknown, "+config|get"},
+		"no CONFIG, no file": {[]string{"rename-command CONFIG hidden", "appendonly no"}, queue.Memory, "appendonly"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := openRedis(t, testenv.Redis(t, c.config...), queue.RedisConfig{}).Durability(t.Context())
+			if err != nil || got.Class != c.want || !strings.Contains(got.Detail, c.detail) || c.detail == "" && got.Detail != "" {
+				t.Errorf("Durability() = %+v, %v, want %s and %q", got, err, c.want, c.detail)
+			}
+		})
+	}
+}
+
+func TestEmbeddedQueueIsOneProcessAndOneEnvironments(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "queue.db")
+	first := openEmbedded(t, queue.EmbeddedConfig{Path: path, Environment: "production"})
+	if _, err := queue.OpenEmbedded(queue.EmbeddedConfig{Path: path, Environment: "production"}); err == nil || !strings.Contains(err.Error(), "hint:") {
+		t.Errorf("a second OpenEmbedded() = %v, want a refusal with a hint", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := queue.OpenEmbedded(queue.EmbeddedConfig{Path: path, Environment: "staging"}); err == nil || !strings.Contains(err.Error(), `"production"`) {
+		t.Errorf("OpenEmbedded() of another environment = %v, want a refusal that names it", err)
+	}
+	if _, err := first.Enqueue(t.Context(), delivery(1)); !errors.Is(err, queue.ErrUnavailable) {
+		t.Errorf("Enqueue() after Close() = %v, want ErrUnavailable", err)
+	}
+}
+
+func TestPartitionsNeverChange(t *testing.T) {
+	t.Parallel()
+	// Deliveries that wait in a queue are found by the next binary only where this one put them.
+	for directory, want := range map[string]int{"": 6, "directory_1": 5, "directory_2": 4, "directory_01ECAZ4NV9QMV47GW873HDCX74": 6} {
+		if got := (queue.Delivery{Source: "workos", Directory: directory}).Partition(); got != want {
+			t.Errorf("Partition(%q) = %d, want %d", directory, got, want)
+		}
+	}
+}
+
+func benchmarkEnqueue(b *testing.B, q queue.Queue) {
+	var n atomic.Int64
+	body := []byte(strings.Repeat("x", 1024))
+	b.SetParallelism(16) // of two processors: 32 senders
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			d := delivery(int(n.Add(1)))
+			d.Directory, d.Body = fmt.Sprint("directory_", n.Load()%20), body
+			if _, err := q.Enqueue(context.Background(), d); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+}
+
+func BenchmarkEnqueueRedis(b *testing.B) {
+	for _, fsync := range []string{"always", "everysec"} {
+		b.Run(fsync, func(b *testing.B) {
+			benchmarkEnqueue(b, openRedis(b, testenv.Redis(b, "appendfsync "+fsync), queue.RedisConfig{Depth: 1 << 40}))
+		})
+	}
+}
+
+func BenchmarkEnqueueEmbedded(b *testing.B) {
+	benchmarkEnqueue(b, openEmbedded(b, queue.EmbeddedConfig{Path: filepath.Join(b.TempDir(), "queue.db"), Depth: 1 << 40}))
+}
