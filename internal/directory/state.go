@@ -90,7 +90,8 @@ func (s *State) PutGrant(g Grant) {
 
 // Need names what a fold of some events reads. A store loads, in two steps: the directories, Users, Groups and Edges
 // named here; then, for the keys in Keys and those of the loaded Users, every user that bears one, its account and its
-// grants; for Full, and the bearers of the keys of Full users and of Keys, all edges; and the groups of all edges.
+// grants; of the users of Full, known or not, and of those that bear a key of Full or Keys, all edges, and their groups;
+// of the others, the edges with the groups of Edges, because another user than the one in the event may govern.
 type Need struct {
 	Scopes []Scope
 	Users  []ID

@@ -155,6 +155,7 @@ type Reader interface {
 	// Check reports what is wrong with the database as a place to keep this: unreachable, synchronous_commit off, clock
 	// more than a minute from ours, another environment. The error says what to do.
 	Check(ctx context.Context) error
+	Clock(ctx context.Context) (time.Time, error) // the database's
 }
 
 // EventFilter narrows Events and DeadEvents; zero fields do not narrow.
@@ -252,4 +253,5 @@ var (
 	ErrConflict    = errors.New("another transaction saved one of these events")
 	ErrTooOld      = errors.New("this binary is older than the database allows")
 	ErrEnvironment = errors.New("the database belongs to another environment")
+	ErrChecksum    = errors.New("a migration was applied with another text")
 )
