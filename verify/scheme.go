@@ -168,7 +168,7 @@ func (s Scheme) checkSignature() error {
 	case !slices.Contains([]string{"", "=", ",", ":"}, sig.KeyValue):
 		return fmt.Errorf("signature.key_value: %q is not one of = , :", sig.KeyValue)
 	case slices.ContainsFunc(sig.Accept, func(name string) bool { return !validID(name) }):
-		return errors.New("signature.accept: a name is made of A-Z a-z 0-9 _ -")
+		return errors.New("signature.accept: a name may hold A-Z a-z 0-9 - _ only")
 	case strings.ContainsFunc(sig.Prefix, func(r rune) bool { return !idRune(r) && r != '=' && r != ':' }):
 		return fmt.Errorf("signature.prefix: %q may hold A-Z a-z 0-9 _ - = : only", sig.Prefix)
 	}

@@ -158,12 +158,12 @@ type ulids struct {
 
 func (u *ulids) at(t time.Time) string {
 	if ms := t.UnixMilli(); ms != u.ms {
-		u.ms, u.high, u.low = ms, uint16(u.random.Uint32()), u.random.Uint64()>>1
+		u.ms, u.high, u.low = ms, uint16(u.random.Uint32()&0xffff), u.random.Uint64()>>1
 	} else {
 		u.low += 1 + u.random.Uint64N(1<<32)
 	}
 	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-	high, low := uint64(u.ms)<<16|uint64(u.high), u.low
+	high, low := uint64(u.ms)<<16|uint64(u.high), u.low //nolint:gosec // times after 1970
 	var b [26]byte
 	for i := range b {
 		b[25-i] = alphabet[low&31]

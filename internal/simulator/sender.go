@@ -235,7 +235,7 @@ func (r *sending) attempt(ctx context.Context, p post, n int) (a Answer, asked t
 		a.Err = err
 		return a, 0
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) // so that the connection is used again
 	a.Status = response.StatusCode
 	return a, retryAfter(response.Header.Get("Retry-After"))

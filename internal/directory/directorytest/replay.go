@@ -35,6 +35,7 @@ func Replay(changes []directory.Change) []string {
 			grants[directory.GrantID{Scope: c.Scope, Account: c.Account, Group: c.Group}] = true
 		case directory.GrantRevoked:
 			delete(grants, directory.GrantID{Scope: c.Scope, Account: c.Account, Group: c.Group})
+		default: // of groups and directories
 		}
 	}
 	var lines []string

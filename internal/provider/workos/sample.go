@@ -40,8 +40,8 @@ func Sample(name string, at time.Time) (body []byte, id string, err error) {
 func newEventID(at time.Time) string {
 	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	var raw [16]byte
-	binary.BigEndian.PutUint64(raw[:8], uint64(at.UnixMilli())<<16) //nolint:gosec // times after 1970
-	_, _ = rand.Read(raw[6:])                                       // never fails
+	binary.BigEndian.PutUint64(raw[:8], uint64(at.UnixMilli())<<16)
+	_, _ = rand.Read(raw[6:]) // never fails
 	var out [26]byte
 	high, low := binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
 	for i := len(out) - 1; i >= 0; i-- {
