@@ -89,7 +89,7 @@ func (s *State) PutGrant(g Grant) {
 }
 
 // Need names what a fold of some events reads. A store loads, in two steps: the directories, Users, Groups and Edges
-// named here; then, for the keys in Keys and those of the loaded Users, every user that bears one, its account and its
+// named here; then, by Next, for the keys in Keys and those of the loaded Users, every user that bears one, its account and its
 // grants; of the users of Full, known or not, and of those that bear a key of Full or Keys, all edges, and their groups;
 // of the others, the edges with the groups of Edges, because another user than the one in the event may govern.
 type Need struct {
@@ -127,6 +127,31 @@ func NeedOf(events []Event) Need {
 	n.Users, n.Full, n.Keys = distinct(n.Users, compareIDs), distinct(n.Full, compareIDs), distinct(n.Keys, compareIDs)
 	n.Groups, n.Edges = distinct(n.Groups, compareIDs), distinct(n.Edges, compareEdges)
 	return n
+}
+
+// Next is what a load goes on with, once it knows which users of Need.Users are registered.
+type Next struct {
+	All       []ID // account keys of which bearers, accounts and grants are needed
+	Full      []ID // those of them whose bearers' edges are all needed
+	Newcomers []ID // users of Need.Full that no register knows yet: no account key leads to their edges
+}
+
+// Next returns the second step of a load, each list without repetition.
+func (n Need) Next(registered map[ID]User) (k Next) {
+	k.Full = slices.Clone(n.Keys)
+	for _, id := range n.Full {
+		if u, ok := registered[id]; ok {
+			k.Full = append(k.Full, ID{u.Scope, u.AccountKey()})
+		} else {
+			k.Newcomers = append(k.Newcomers, id)
+		}
+	}
+	k.All = slices.Clone(k.Full)
+	for _, u := range registered {
+		k.All = append(k.All, ID{u.Scope, u.AccountKey()})
+	}
+	k.All, k.Full = distinct(k.All, compareIDs), distinct(k.Full, compareIDs)
+	return k
 }
 
 // Delta is what folding changed, sorted by key, so that two writers lock rows in the same order.

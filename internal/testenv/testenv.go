@@ -64,7 +64,6 @@ type process struct {
 	mu    sync.Mutex
 	build func() *exec.Cmd
 	ready func() error
-	quit  os.Signal
 	cmd   *exec.Cmd
 	done  chan struct{}
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,14 +46,14 @@ func into[T any](l *load, scan func(table.Scanner) (T, error), put func(T), text
 }
 
 // Load implements store.Tx in two round trips.
-func (t *tx) Load(ctx context.Context, need directory.Need, keys []store.EventKey) (*directory.State, map[store.EventKey]store.Entry, error) {
+func (t *tx) Load(ctx context.Context, need directory.Need, events []store.EventKey) (*directory.State, map[store.EventKey]store.Entry, error) {
 	state, known := directory.NewState(t.policy), map[store.EventKey]store.Entry{}
 	users := map[directory.ID]directory.User{}
 	var l load
 	into(&l, table.ScanEntry, func(e store.Entry) { known[e.EventKey] = e },
 		`SELECT `+prefix("e", table.EventColumns)+` FROM unnest($1::text[], $2::text[]) AS k(source, id)
 		JOIN rollcall.events e ON e.source = k.source COLLATE "C" AND e.id = k.id COLLATE "C"`,
-		column(keys, func(k store.EventKey) string { return k.Source }), column(keys, func(k store.EventKey) string { return k.ID }))
+		column(events, func(k store.EventKey) string { return k.Source }), column(events, func(k store.EventKey) string { return k.ID }))
 	l.directories(state, need.Scopes)
 	s, d, n := ids(need.Users)
 	into(&l, table.ScanUser, func(u directory.User) { users[u.ID] = u }, userByID, s, d, n)
@@ -62,54 +63,26 @@ func (t *tx) Load(ctx context.Context, need directory.Need, keys []store.EventKe
 		return nil, nil, fmt.Errorf("load registers: %w", classify(err))
 	}
 
-	all, full := accountKeys(need, users)
+	keys := need.Next(users)
 	var more load
-	more.bearers(state, all)
-	more.accounts(state, all)
-	more.edgesOf(state, full)
-	more.edgesOfNewcomers(state, newcomers(need, users))
-	more.edgesWith(state, column(need.Edges, func(e directory.EdgeID) string { return e.Group }), all)
+	more.bearers(state, keys.All)
+	more.accounts(state, keys.All)
+	more.edgesOf(state, keys.Full)
+	more.edgesOfNewcomers(state, keys.Newcomers)
+	more.edgesWith(state, column(need.Edges, func(e directory.EdgeID) string { return e.Group }), keys.All)
 	if err := t.send(ctx, &more.Batch); err != nil {
 		return nil, nil, fmt.Errorf("load accounts: %w", classify(err))
 	}
 	return state, known, nil
 }
 
-// accountKeys are the keys that the events or the loaded users name, and those of them whose edges are all needed.
-func accountKeys(need directory.Need, users map[directory.ID]directory.User) (all, full []directory.ID) {
-	full = append(full, need.Keys...)
-	for _, id := range need.Full {
-		if u, ok := users[id]; ok {
-			full = append(full, directory.ID{Scope: u.Scope, ID: u.AccountKey()})
-		}
-	}
-	all = append(all, full...)
-	for _, u := range users {
-		all = append(all, directory.ID{Scope: u.Scope, ID: u.AccountKey()})
-	}
-	return distinct(all), distinct(full)
-}
-
-// newcomers are the users with events of their own that no register knows yet: no account key leads to their edges.
-func newcomers(need directory.Need, users map[directory.ID]directory.User) (out []directory.ID) {
-	for _, id := range need.Full {
-		if _, known := users[id]; !known {
-			out = append(out, id)
-		}
-	}
-	return out
-}
-
 func distinct(list []directory.ID) []directory.ID {
 	seen := make(map[directory.ID]bool, len(list))
-	out := list[:0:0]
-	for _, id := range list {
-		if !seen[id] {
-			seen[id] = true
-			out = append(out, id)
-		}
-	}
-	return out
+	return slices.DeleteFunc(list, func(id directory.ID) bool {
+		before := seen[id]
+		seen[id] = true
+		return before
+	})
 }
 
 const (

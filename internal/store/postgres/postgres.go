@@ -73,6 +73,9 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 	set["statement_timeout"] = strconv.FormatInt(c.Timeout.Milliseconds(), 10)
 	set["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleInTransaction.Milliseconds(), 10)
 	set["timezone"] = "UTC"
+	// The statements join in the order in which they are written, from a batch's keys outwards. A database that has no
+	// statistics yet, as during a first sync, would have the planner begin with whole directories: seconds, not milliseconds.
+	set["join_collapse_limit"] = "1"
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)

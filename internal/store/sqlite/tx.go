@@ -109,55 +109,22 @@ func (t *tx) Load(ctx context.Context, need directory.Need, ids []store.EventKey
 	read(ctx, t, table.ScanGroup, state.PutGroup, groupsByID, idKeys(need.Groups))
 	read(ctx, t, table.ScanEdge, state.PutEdge, edgesByID, edgeKeys(need.Edges))
 
-	all, full := accountKeys(need, users)
+	keys := need.Next(users)
+	all := idKeys(keys.All)
 	var groups []string
 	for _, e := range need.Edges {
 		groups = append(groups, e.Group)
 	}
 	t.loadAccounts(ctx, state, all)
-	t.loadEdges(ctx, state, full)
+	t.loadEdges(ctx, state, idKeys(keys.Full))
 	t.loadEdgesWith(ctx, state, groups, all)
-	newcomers := idKeys(newcomers(need, users))
+	newcomers := idKeys(keys.Newcomers)
 	read(ctx, t, table.ScanEdge, state.PutEdge, edgesOfUser, newcomers)
 	read(ctx, t, table.ScanGroup, state.PutGroup, groupsOfUser, newcomers)
 	if t.err != nil {
 		return nil, nil, fmt.Errorf("load: %w", t.err)
 	}
 	return state, known, nil
-}
-
-// accountKeys are the keys that the events or the loaded users name, and those of them whose edges are all needed.
-func accountKeys(need directory.Need, users map[directory.ID]directory.User) (all, full [][]string) {
-	seen := map[directory.ID]bool{}
-	add := func(to *[][]string, id directory.ID) {
-		if !seen[id] {
-			seen[id] = true
-			*to = append(*to, []string{id.Source, id.Directory, id.ID})
-		}
-	}
-	for _, key := range need.Keys {
-		add(&full, key)
-	}
-	for _, id := range need.Full {
-		if u, ok := users[id]; ok {
-			add(&full, directory.ID{Scope: u.Scope, ID: u.AccountKey()})
-		}
-	}
-	all = append(all, full...)
-	for _, u := range users {
-		add(&all, directory.ID{Scope: u.Scope, ID: u.AccountKey()})
-	}
-	return all, full
-}
-
-// newcomers are the users with events of their own that no register knows yet: no account key leads to their edges.
-func newcomers(need directory.Need, users map[directory.ID]directory.User) (out []directory.ID) {
-	for _, id := range need.Full {
-		if _, known := users[id]; !known {
-			out = append(out, id)
-		}
-	}
-	return out
 }
 
 func (t *tx) loadAccounts(ctx context.Context, state *directory.State, keys [][]string) {
