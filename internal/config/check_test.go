@@ -1,0 +1,117 @@
+package config_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/rollcallhq/rollcall/internal/config"
+)
+
+func TestEachCheckNamesItsKeyAndSaysWhatWouldBeRight(t *testing.T) {
+	t.Parallel()
+	const redis, postgres = "queue.backend=redis queue.redis.addrs=h:6379", "store.backend=postgres store.dsn=file:/dsn"
+	cases := map[string]struct{ set, want string }{
+		"environment empty":           {"environment=", `environment: "" is not made of a-z 0-9 _ -`},
+		"environment in capitals":     {"environment=Production", "environment: "},
+		"no roles":                    {"roles=", "roles: is empty"},
+		"an unknown role":             {"roles=receiver,worker,poller", `roles: "poller" is not one of receiver, worker`},
+		"log level":                   {"log.level=loud", "log.level: "},
+		"log format":                  {"log.format=xml", "log.format: "},
+		"public address":              {"public.address=8443", `public.address: "8443" is not host:port`},
+		"public address, no port":     {"public.address=localhost:", "public.address: "},
+		"public address, a name":      {"public.address=:https", "public.address: "},
+		"no public address":           {"public.address=", "public.address: is empty"},
+		"ops address":                 {"ops.address=x", "ops.address: "},
+		"admin address":               {"admin.address=x", "admin.address: "},
+		"admin address for everybody": {"admin.address=0.0.0.0:1", "admin.address: \"0.0.0.0:1\" is not a loopback address"},
+		"no TLS":                      {"public.tls.self_signed=", "public.tls: the receiver needs cert and key; self_signed: [localhost]"},
+		"a certificate alone":         {"public.tls.self_signed= public.tls.cert=a", "public.tls: cert and key belong together"},
+		"a key alone":                 {"public.tls.self_signed= public.tls.key=a", "public.tls: cert and key belong together"},
+		"two ways of TLS":             {"public.tls.cert=a public.tls.key=b", "public: cert and key, self_signed, and plain_http exclude each other"},
+		"TLS and none":                {"public.plain_http=true", "public: cert and key, self_signed, and plain_http exclude each other"},
+		"trusted proxies":             {"public.trusted_proxies=10.0.0.1", `public.trusted_proxies: "10.0.0.1" is not a network`},
+		"body limit":                  {"public.body_limit=1023", "public.body_limit: 1023 is less than 1KiB"},
+		"in flight":                   {"public.in_flight=0", "public.in_flight: 0 is not 1 or more"},
+		"read header timeout":         {"public.read_header_timeout=0s", "public.read_header_timeout: 0s is not above 0"},
+		"read timeout":                {"public.read_timeout=-1s", "public.read_timeout: "},
+		"write timeout":               {"public.write_timeout=0s", "public.write_timeout: "},
+		"idle timeout":                {"public.idle_timeout=0s", "public.idle_timeout: "},
+		"shutdown timeout":            {"public.shutdown_timeout=0s", "public.shutdown_timeout: "},
+		"drain delay":                 {"public.drain_delay=-1s", "public.drain_delay: "},
+		"secrets refresh":             {"secrets.refresh=0s", "secrets.refresh: "},
+		"secrets grace":               {"secrets.grace=-1s", "secrets.grace: "},
+		"secrets max stale":           {"secrets.max_stale=29s", "secrets.max_stale: 29s is less than secrets.refresh"},
+		"vault method":                {"secrets.vault.auth.method=ldap", "secrets.vault.auth.method: "},
+		"vault token from vault":      {"secrets.vault.auth.token=vault:a#b", "secrets.vault.auth.token: it is not env:NAME or file:/PATH"},
+		"vault address":               {"secrets.vault.address=vault:8200", "secrets.vault.address: it is not a URL"},
+		"vault unnamed, a source":     {"sources.workos.secret=vault:a#b", "secrets.vault.address: is empty, and a reference begins with vault:"},
+		"vault unnamed, the database": {"store.backend=postgres store.dsn=vault:a#b", "secrets.vault.address: is empty"},
+		"vault unnamed, redis":        {redis + " queue.redis.password=vault:a#b", "secrets.vault.address: is empty"},
+		"queue backend":               {"queue.backend=kafka", "queue.backend: "},
+		"queue depth":                 {"queue.depth=0", "queue.depth: "},
+		"queue lease":                 {"queue.lease=2s store.timeout=1s", "queue.lease: 2s is less than 3s"},
+		"queue memory":                {"queue.memory=9s", "queue.memory: 9s is less than queue.lease"},
+		"no redis address":            {"queue.backend=redis", "queue.redis.addrs: is empty"},
+		"redis address":               {"queue.backend=redis queue.redis.addrs=h", "queue.redis.addrs: "},
+		"redis address as a URL":      {"queue.backend=redis queue.redis.addrs=redis://h", "queue.redis.addrs: "},
+		"redis certificate alone":     {redis + " queue.redis.tls.cert=a", "queue.redis.tls: cert and key belong together"},
+		"redis password":              {redis + " queue.redis.password=file:relative", "queue.redis.password: not a reference"},
+		"no file for the queue":       {"queue.embedded.path=", "queue.embedded.path: is empty"},
+		"a file for half a process":   {"roles=worker", "queue.backend: embedded is for one process"},
+		"store backend":               {"store.backend=oracle", "store.backend: "},
+		"no DSN":                      {"store.backend=postgres", "store.dsn: is empty; set PostgreSQL's URL or a reference to it"},
+		"no file for the store":       {"store.path=", "store.path: is empty"},
+		"store DSN":                   {"store.backend=postgres store.dsn=env:a-b", "store.dsn: not a reference"},
+		"store connections":           {postgres + " store.max_conns=1", "store.max_conns: "},
+		"store timeout":               {"store.timeout=10s", "store.timeout: 10s is not above 0 and below queue.lease (10s)"},
+		"store timeout, none":         {"store.timeout=0s", "store.timeout: "},
+		"worker batch, none":          {"worker.batch=0", "worker.batch: "},
+		"worker batch, all":           {"worker.batch=5001", "worker.batch: "},
+		"worker age":                  {"worker.max_event_age=0s", "worker.max_event_age: "},
+		"worker ahead":                {"worker.ahead=-1s", "worker.ahead: "},
+		"a source's name":             {"sources.Work.provider=workos sources.Work.secret=env:A", "sources.Work: the name is not made of a-z"},
+		"a source's name that is ours": {
+			"sources.unknown.provider=workos sources.unknown.secret=env:A", "sources.unknown: the name ",
+		},
+		"a source's provider":         {"sources.workos.provider=", "sources.workos.provider: is empty"},
+		"a source's secret":           {"sources.workos.secret=", "sources.workos.secret: "},
+		"a source's scheme":           {"sources.workos.scheme=rot13", "sources.workos.scheme: "},
+		"a source's deleted":          {"sources.workos.on_directory_deleted=ignore", "sources.workos.on_directory_deleted: "},
+		"a source's tolerance":        {"sources.workos.verify.tolerance=-1s", "sources.workos.verify: "},
+		"a source's future":           {"sources.workos.verify.future=-1s", "sources.workos.verify: "},
+		"a source's attributes":       {"sources.workos.attributes=password", `sources.workos.attributes: "password" is not role`},
+		"a source's attribute, empty": {"sources.workos.attributes=custom_attributes.", "sources.workos.attributes: "},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Load(config.Options{File: file(t, good), Set: strings.Fields(c.set)})
+			if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "\nhint: ") {
+				t.Fatalf("Load with %s: %v\nwant an ErrInvalid with a hint and %q", c.set, err, c.want)
+			}
+			if n := strings.Count(err.Error(), "\n"); n != 1 {
+				t.Errorf("Load with %s: %v\nwant that one line, and a hint", c.set, err)
+			}
+		})
+	}
+}
+
+func TestWhatARoleDoesNotNeedIsNotAskedOfIt(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]string{
+		"a receiver without a database": "roles=receiver queue.backend=redis queue.redis.addrs=h:6379 store.backend=postgres",
+		"a worker without TLS":          "roles=worker queue.backend=redis queue.redis.addrs=h:6379 public.tls.self_signed=",
+		"a worker without vault":        "roles=worker queue.backend=redis queue.redis.addrs=h:6379 sources.workos.secret=vault:a#b",
+		"a receiver without vault":      "roles=receiver queue.backend=redis queue.redis.addrs=h:6379 store.backend=postgres store.dsn=vault:a#b",
+		"no ops, no admin":              "ops.address= admin.address=",
+		"plain HTTP":                    "public.tls.self_signed= public.plain_http=true",
+		"a certificate":                 "public.tls.self_signed= public.tls.cert=a public.tls.key=b",
+		"an admin on loopback":          "admin.address=[::1]:9091",
+		"everything in days":            "queue.memory=7d secrets.grace=0s worker.ahead=0s",
+	} {
+		if _, err := config.Load(config.Options{File: file(t, good), Set: strings.Fields(set)}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

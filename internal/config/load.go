@@ -1,0 +1,388 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/structs"
+	"github.com/knadh/koanf/v2"
+	"go.yaml.in/yaml/v3"
+)
+
+// Options says where a configuration comes from besides its defaults.
+type Options struct {
+	File string   // YAML; empty is none
+	Env  []string // NAME=value; ROLLCALL_STORE_DSN sets store.dsn
+	Set  []string // KEY=value, as in store.dsn=…
+	Tool bool     // for a command that looks at a part: whether a process could run so is not checked
+}
+
+// Loaded is a configuration that passed its checks, and what was noticed on the way.
+type Loaded struct {
+	Config
+	Warnings []string          // what was passed over and may have been meant
+	From     map[string]string // key → "file", "environment" or "flag"; others are defaults
+}
+
+// EnvPrefix begins the names of environment variables that set keys.
+const EnvPrefix = "ROLLCALL_"
+
+// ErrInvalid marks every error of Load.
+var ErrInvalid = errors.New("invalid configuration")
+
+// Load reads and checks a configuration. All that is wrong with it is in one error, a line for each, and what to do.
+func Load(o Options) (Loaded, error) {
+	l := Loaded{From: map[string]string{}}
+	var p problems
+	fromEnv, warnings := environment(o.Env)
+	l.Warnings = warnings
+	fromFile, err := file(o.File, &p)
+	if err != nil {
+		return l, err
+	}
+	k := koanf.New(".")
+	if err := k.Load(structs.Provider(Default(), "koanf"), nil); err != nil {
+		return l, fmt.Errorf("%w: defaults: %w", ErrInvalid, err)
+	}
+	for _, layer := range []struct {
+		name   string
+		values map[string]any
+	}{{"file", fromFile}, {"environment", fromEnv}, {"flag", settings(o.Set, &p)}} {
+		_ = k.Load(confmap.Provider(p.known(layer.name, layer.values), "."), nil) // values of known keys cannot fail
+		for key := range layer.values {
+			l.From[key] = layer.name
+		}
+	}
+	if len(p) == 0 {
+		p = decode(k, &l.Config)
+	}
+	if len(p) == 0 {
+		l.Config.fillSources()
+		p = l.Config.check(o.Tool)
+	}
+	return l, p.err()
+}
+
+// fillSources gives each source what it does not set.
+func (c *Config) fillSources() {
+	for name, s := range c.Sources {
+		s.OnDeleted = cmp.Or(s.OnDeleted, "hold")
+		c.Sources[name] = s
+	}
+}
+
+// file reads the YAML file and returns its values by key.
+func file(path string, p *problems) (map[string]any, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w\nhint: --config names a YAML file; `rollcall config print` shows one", ErrInvalid, err)
+	}
+	tree, err := parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w\nhint: `rollcall config print` shows a whole file", ErrInvalid, path, err)
+	}
+	values := map[string]any{}
+	flatten(tree, "", values, p)
+	return values, nil
+}
+
+// parse reads the text of a file, which is one YAML document: what came after it would be passed over.
+func parse(text []byte) (tree map[string]any, err error) {
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	if err := documents.Decode(&tree); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := documents.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("it holds more than one YAML document; leave out the line ---")
+	}
+	return tree, nil
+}
+
+// flatten writes the values of a tree by their keys. A section or value that is left empty is not set.
+func flatten(tree map[string]any, prefix string, values map[string]any, p *problems) {
+	for name, value := range tree {
+		key := prefix + name
+		if strings.Contains(name, ".") {
+			p.add(true, key, "a key of a file is written as sections, one below the other, without dots")
+			continue
+		}
+		switch x := value.(type) {
+		case nil:
+			p.add(prefix == "sources.", key, "is empty; a source has a provider and a secret")
+		case map[string]any:
+			p.add(prefix == "sources." && len(x) == 0, key, "is empty; a source has a provider and a secret")
+			flatten(x, key+".", values, p)
+		case map[any]any:
+			p.add(true, key, "has a key that is no text")
+		default:
+			values[key] = value
+		}
+	}
+}
+
+// environment takes the variables whose names are those of keys. Others with the prefix are passed over and reported,
+// but for those that container platforms make of a service's name.
+func environment(environ []string) (map[string]any, []string) {
+	names := map[string]string{}
+	for _, leaf := range leaves() {
+		names[EnvName(leaf.key)] = leaf.key
+	}
+	values := map[string]any{}
+	var warnings []string
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		switch key, known := names[name]; {
+		case known:
+			values[key] = value
+		case !strings.HasPrefix(name, EnvPrefix), slices.Contains(ownVariables, name), platformVariable.MatchString(pair):
+		default:
+			warnings = append(warnings, fmt.Sprintf("environment variable %s is no setting and was passed over; sources are set in a file or by --set", name))
+		}
+	}
+	slices.Sort(warnings)
+	return values, warnings
+}
+
+// ownVariables have the prefix and are not keys: the file's own, the tests', the compose file's.
+var ownVariables = []string{EnvPrefix + "CONFIG", EnvPrefix + "FIXTURES", EnvPrefix + "PORT"}
+
+// platformVariable is what Kubernetes and Docker's links set in every container for a service called rollcall, or
+// rollcall-receiver. Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+var platformVariable = regexp.MustCompile(`^` + EnvPrefix + `([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|PORT=(tcp|udp|sctp):)(=|/|$)`)
+
+// EnvName is the environment variable of a key: ROLLCALL_QUEUE_REDIS_ADDRS of queue.redis.addrs.
+func EnvName(key string) string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+func settings(set []string, p *problems) map[string]any {
+	values := map[string]any{}
+	for _, pair := range set {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			p.add(true, "--set", "%q is not KEY=VALUE", key)
+			continue
+		}
+		values[key] = value
+	}
+	return values
+}
+
+// leaf is a key that holds a value.
+type leaf struct {
+	key     string
+	doc     string
+	kind    reflect.Type
+	initial string // the default as it is written; empty when there is none
+}
+
+// leaves returns all keys in the order of the structs; "sources.NAME." stands for every source.
+func leaves() []leaf { return walk(reflect.ValueOf(Default()), "") }
+
+func walk(v reflect.Value, prefix string) (out []leaf) {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		key, value := prefix+field.Tag.Get("koanf"), v.Field(i)
+		switch {
+		case field.Type.Kind() == reflect.Map:
+			out = append(out, walk(reflect.New(field.Type.Elem()).Elem(), key+".NAME.")...)
+		case field.Type.Kind() == reflect.Struct:
+			out = append(out, walk(value, key+".")...)
+		default:
+			out = append(out, leaf{key, field.Tag.Get("doc"), field.Type, written(value)})
+		}
+	}
+	return out
+}
+
+func written(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		if x == 0 {
+			return ""
+		}
+		return formatDuration(x)
+	case []string:
+		return strings.Join(x, ", ")
+	case bool:
+		return fmt.Sprint(x)
+	}
+	if v.IsZero() {
+		return ""
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// known returns the values whose keys somebody reads, and refuses the others: a misspelt limit must not be the default in
+// silence.
+func (p *problems) known(layer string, values map[string]any) map[string]any {
+	keys := map[string]bool{}
+	for _, l := range leaves() {
+		keys[l.key] = true
+	}
+	known := map[string]any{}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if keys[generic(key)] {
+			known[key] = values[key]
+			continue
+		}
+		p.add(true, layer, "no key is called %s%s", key, suggest(key, keys))
+	}
+	return known
+}
+
+// generic replaces a source's name.
+func generic(key string) string {
+	parts := strings.SplitN(key, ".", 3)
+	if len(parts) == 3 && parts[0] == "sources" && parts[1] != "" {
+		return "sources.NAME." + parts[2]
+	}
+	return key
+}
+
+// suggest names known keys: those with the same last part, if there are few, else those of the section that the key would
+// be in.
+func suggest(key string, known map[string]bool) string {
+	key = generic(key)
+	var same []string
+	for k := range known {
+		if strings.HasSuffix(k, "."+key[strings.LastIndexByte(key, '.')+1:]) {
+			same = append(same, k)
+		}
+	}
+	if slices.Sort(same); len(same) > 0 && len(same) <= 3 {
+		return "; there is " + strings.Join(same, ", ")
+	}
+	for {
+		if near := below(key, known); len(near) > 0 {
+			return "; " + cmp.Or(key, "the configuration") + " has " + strings.Join(near, ", ")
+		}
+		key = key[:max(strings.LastIndexByte(key, '.'), 0)]
+	}
+}
+
+// below returns the names of the keys and sections in a section; "" is the whole.
+func below(section string, known map[string]bool) (names []string) {
+	for k := range known {
+		if section != "" {
+			rest, inside := strings.CutPrefix(k, section+".")
+			if !inside {
+				continue
+			}
+			k = rest
+		}
+		name, _, _ := strings.Cut(k, ".")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// decode fills the configuration. A value of the wrong form is a problem that names its key, and never the value, which
+// may be a secret.
+func decode(k *koanf.Koanf, into *Config) (p problems) {
+	byKey := map[string]leaf{}
+	for _, l := range leaves() {
+		byKey[l.key] = l
+	}
+	for _, key := range k.Keys() {
+		l, ok := byKey[generic(key)]
+		if !ok {
+			continue // "sources" when there are none
+		}
+		value, err := l.read(k.Get(key))
+		if err != nil {
+			p.add(true, key, "%s", err)
+			continue
+		}
+		_ = k.Set(key, value) // a value of its own type cannot fail
+	}
+	if len(p) > 0 {
+		return p
+	}
+	err := k.UnmarshalWithConf("", into, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{Result: into, TagName: "koanf"}})
+	p.add(err != nil, "configuration", "%v", err)
+	return p
+}
+
+// read returns the value as the key's type. Text is read as environment variables and flags have to write it; other
+// values are taken when they say the same thing. A number is no duration, because it would have no unit, and no text,
+// because YAML reads 0123 as 83.
+func (l leaf) read(value any) (any, error) {
+	if reflect.TypeOf(value) == l.kind {
+		return value, nil
+	}
+	text, isText := value.(string)
+	number, isNumber := value.(int)
+	switch {
+	case l.kind == reflect.TypeFor[time.Duration]():
+		if isText {
+			return ParseDuration(text)
+		}
+		return time.Duration(0), wrongUnless(isNumber && number == 0, "it is not a duration such as 30s, 24h or 95d")
+	case l.kind == reflect.TypeFor[Bytes]():
+		var b Bytes
+		if isNumber {
+			text = strconv.Itoa(number)
+		}
+		err := b.UnmarshalText([]byte(text))
+		return b, err
+	}
+	switch l.kind.Kind() {
+	case reflect.Slice:
+		return list(value)
+	case reflect.Bool:
+		on, err := strconv.ParseBool(text)
+		return on, wrongUnless(err == nil, "it is not true or false")
+	case reflect.Int, reflect.Int64:
+		if isText {
+			n, err := strconv.Atoi(text)
+			return n, wrongUnless(err == nil, "it is not a whole number")
+		}
+		return number, wrongUnless(isNumber, "it is not a whole number")
+	default:
+		return text, wrongUnless(isText, "it is not a text; put it between quotes")
+	}
+}
+
+// list reads a list of texts, or one text with commas, as environment variables and flags have to write it.
+func list(value any) (out []string, err error) {
+	text, isText := value.(string)
+	parts, isList := value.([]any)
+	if isText {
+		for part := range strings.SplitSeq(text, ",") {
+			parts = append(parts, strings.TrimSpace(part))
+		}
+	}
+	for _, part := range parts {
+		text, ok := part.(string)
+		isList = isList && ok
+		if text != "" {
+			out = append(out, text)
+		}
+	}
+	return out, wrongUnless(isText || isList, "it is not a list of texts")
+}
+
+func wrongUnless(right bool, what string) error {
+	if right {
+		return nil
+	}
+	return errors.New(what)
+}
