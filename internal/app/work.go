@@ -1,0 +1,109 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/rollcallhq/rollcall/internal/store"
+	"github.com/rollcallhq/rollcall/internal/worker"
+)
+
+// storeHandle is the database once it has been opened.
+type storeHandle struct {
+	mu    sync.Mutex // guards store
+	store store.Store
+}
+
+func (h *storeHandle) set(s store.Store) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.store = s
+}
+
+func (h *storeHandle) get() store.Store {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.store
+}
+
+func (h *storeHandle) close() error {
+	if s := h.get(); s != nil {
+		return s.Close()
+	}
+	return nil
+}
+
+// work opens the database, waiting for it as long as it takes, and folds until the context ends.
+func (a *App) work(ctx context.Context) error {
+	if err := a.openStore(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return worker.New(worker.Config{
+		Queue: a.queue, Store: a.store.get(), Sources: a.workerSources(),
+		Batch: a.config.Worker.Batch, MaxAge: a.config.Worker.MaxEventAge, Ahead: a.config.Worker.Ahead,
+		Binary: a.version, Digest: a.config.Digest(), Log: a.log, Registerer: a.registry,
+	}).Run(ctx)
+}
+
+// openStore returns nil when the database is open and its schema is this binary's, or the context ended. Trouble that
+// waiting cannot mend is an error.
+func (a *App) openStore(ctx context.Context) error {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = 100*time.Millisecond, 5*time.Second
+	for logged := ""; ; {
+		err := a.tryStore(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil || refuses(err) {
+			return err
+		}
+		if err.Error() != logged {
+			logged = err.Error()
+			a.log.Warn().Err(err).Msg("the database cannot be used yet; deliveries wait in the queue")
+		}
+		timer := time.NewTimer(retry.NextBackOff())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+func (a *App) tryStore(ctx context.Context) error {
+	s, err := OpenStore(ctx, a.config, a.version)
+	if err != nil {
+		if _, isRef := a.config.Store.DSN.Ref(); !isRef || a.config.Store.Backend == "sqlite" {
+			return fmt.Errorf("%w: %w", errUnusable, err)
+		}
+		return err
+	}
+	if err := prepare(ctx, s, a.config.Store.Migrate); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if err := s.Check(ctx); err != nil {
+		a.log.Warn().Err(err).Msg("database")
+	}
+	a.store.set(s)
+	return nil
+}
+
+// errUnusable is a database that waiting does not mend: a malformed address, a file that cannot be made.
+var errUnusable = errors.New("the database cannot be used")
+
+// refuses reports that a database answered, and is not one to work on.
+func refuses(err error) bool {
+	for _, target := range []error{errUnusable, ErrPending, store.ErrEnvironment, store.ErrTooOld, store.ErrChecksum} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
