@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+)
+
+// outputFlag lets a command print its data as a table or as JSON.
+func (c *cli) outputFlag(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVarP(&c.format, "output", "o", "table", "`format` of the data: table or json")
+	inner := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if limit, err := cmd.Flags().GetInt("limit"); err == nil && limit < 1 {
+			return fmt.Errorf("%w: --limit %d is not 1 or more\nhint: `%s --help` lists its flags", errUsage, limit, cmd.CommandPath())
+		}
+		if c.format != "table" && c.format != "json" {
+			return fmt.Errorf("%w: -o %q is not table or json\nhint: leave it out for a table", errUsage, c.format)
+		}
+		return inner(cmd, args)
+	}
+	return cmd
+}
+
+// table is data with a heading.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// print writes the data: as JSON the value, one document; else the table.
+func (c *cli) print(value any, t table) error {
+	if c.format == "json" {
+		return printJSON(c.out, value)
+	}
+	return t.write(c.out)
+}
+
+// printJSON writes one document. What steers terminals stands in it escaped, which JSON does by itself for a part of it only.
+func printJSON(out io.Writer, value any) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	var safe strings.Builder
+	for _, r := range text.String() {
+		if r != '\n' && steers(r) {
+			fmt.Fprintf(&safe, `\u%04x`, r)
+			continue
+		}
+		safe.WriteRune(r)
+	}
+	_, err := io.WriteString(out, safe.String())
+	return err
+}
+
+func (t table) write(out io.Writer) error {
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 4, 2, ' ', 0)
+	if len(t.head) > 0 {
+		_, _ = fmt.Fprintln(w, strings.Join(t.head, "\t"))
+	}
+	for _, row := range t.rows {
+		for i := range row {
+			row[i] = printable(row[i])
+		}
+		_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	_ = w.Flush() // into memory
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printable keeps what came from outside from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if steers(r) {
+			return '�'
+		}
+		return r
+	}, s)
+}
+
+// steers reports whether a terminal may obey the character rather than show it.
+func steers(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// when writes a time for a table.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}
