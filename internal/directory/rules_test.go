@@ -179,6 +179,37 @@ func TestIDPIDThatChangesMovesTheAccount(t *testing.T) {
 		"account.activated idp-new by e3", "grant.added idp-new eng by e3")
 }
 
+func TestAccountIsKeyedByTheIDPIDOrElseByTheProvidersID(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, directory.DecisionKeep)
+	person := func(id, idp string) directory.Person {
+		return ada(func(p *directory.Person) { p.ID, p.IDPID, p.Email = id, idp, "" })
+	}
+	w.fold(user("e1", 1, person("user_1", "idp-1")), user("e2", 2, person("user_2", "")), user("e3", 3, person("user_3", "id:user_2")), user("e4", 4, person("user_4", "idp:id:user_2")))
+	w.wantActive("directory_1 id:user_2 ", "directory_1 idp-1 ", "directory_1 idp:id:user_2 ", "directory_1 idp:idp:id:user_2 ") // no two meet
+	w.seen = len(w.log)
+	elsewhere := user("e5", 5, person("user_1", "idp-1"), deleted)
+	elsewhere.Directory = "directory_2"
+	w.fold(elsewhere)
+	w.wantKinds("account.deactivated idp-1 by e5") // of the other directory
+	if got := len(w.active()); got != 4 {
+		t.Errorf("%d are active after a removal in another directory, want all 4", got)
+	}
+}
+
+func TestOfTwoUsersCreatedAtOnceTheGreaterIDGoverns(t *testing.T) {
+	t.Parallel()
+	for name, order := range map[string][]string{"greater last": {"user_a", "user_b"}, "greater first": {"user_b", "user_a"}} {
+		w := newWorld(t, directory.DecisionKeep)
+		for n, id := range order {
+			w.fold(user("e"+id, n, ada(func(p *directory.Person) { p.ID = id })), membership("m"+id, n, "of_"+id, id))
+		}
+		if diff := cmp.Diff([]string{"directory_1 grant idp-ada of_user_b", "directory_1 idp-ada ada@example.com"}, w.active()); diff != "" {
+			t.Errorf("%s: want (-), got (+):\n%s", name, diff)
+		}
+	}
+}
+
 func TestRemovalSeenFirstMakesAnInactiveAccountAndSaysSo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, directory.DecisionKeep)
@@ -311,6 +342,14 @@ func TestEndOfDirectoryByPolicyEndsAccountsAndTheirReturnNeedsTheirOwnEvents(t *
 	w.wantActive()
 	w.fold(user("e6", 6, ada()))
 	w.wantActive("directory_1 idp-ada ada@example.com")
+}
+
+func TestNobodyIsActiveInADirectoryThatHasEndedHoweverNewTheirEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, directory.DecisionDeprovision)
+	w.fold(connection("e4", 4, "active", deleted))
+	w.fold(user("e6", 6, ada()), membership("e7", 7, "eng", "user_ada"))
+	w.wantActive()
 }
 
 func TestEndsExpandOutsideTheFold(t *testing.T) {

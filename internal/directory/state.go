@@ -91,7 +91,8 @@ func (s *State) PutGrant(g Grant) {
 // Need names what a fold of some events reads. A store loads, in two steps: the directories, Users, Groups and Edges
 // named here; then, by Next, for the keys in Keys and those of the loaded Users, every user that bears one, its account and its
 // grants; of the users of Full, known or not, and of those that bear a key of Full or Keys, all edges, and their groups;
-// of the others, the edges with the groups of Edges, because another user than the one in the event may govern.
+// of the others, the edges with the groups of Edges that Rivals names, because another user than the one in the event may
+// govern.
 type Need struct {
 	Scopes []Scope
 	Users  []ID
@@ -131,9 +132,10 @@ func NeedOf(events []Event) Need {
 
 // Next is what a load goes on with, once it knows which users of Need.Users are registered.
 type Next struct {
-	All       []ID // account keys of which bearers, accounts and grants are needed
-	Full      []ID // those of them whose bearers' edges are all needed
-	Newcomers []ID // users of Need.Full that no register knows yet: no account key leads to their edges
+	All       []ID      // account keys of which bearers, accounts and grants are needed
+	Full      []ID      // those of them whose bearers' edges are all needed
+	Newcomers []ID      // users of Need.Full that no register knows yet: no account key leads to their edges
+	Rivals    []GrantID // accounts of the users in Need.Edges, with the edge's group: the edges that the bearers have with it
 }
 
 // Next returns the second step of a load, each list without repetition.
@@ -150,7 +152,13 @@ func (n Need) Next(registered map[ID]User) (k Next) {
 	for _, u := range registered {
 		k.All = append(k.All, ID{u.Scope, u.AccountKey()})
 	}
+	for _, e := range n.Edges {
+		if u, ok := registered[ID{e.Scope, e.User}]; ok {
+			k.Rivals = append(k.Rivals, GrantID{e.Scope, u.AccountKey(), e.Group})
+		}
+	}
 	k.All, k.Full = distinct(k.All, compareIDs), distinct(k.Full, compareIDs)
+	k.Rivals = distinct(k.Rivals, compareGrants)
 	return k
 }
 

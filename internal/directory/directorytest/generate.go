@@ -84,7 +84,7 @@ func (g generator) user(e *directory.Event) {
 }
 
 func (g generator) group(e *directory.Event) {
-	n := g.IntN(3)
+	n := g.IntN(groups - 1) // of the last one nothing is heard but its memberships
 	e.Subject, e.Type = directory.SubjectGroup, "dsync.group.updated"
 	e.Group = &directory.Team{ID: groupID(n), IDPID: fmt.Sprintf("grp-%d", n), Name: fmt.Sprintf("Group %d.%d", n, g.IntN(3))}
 	if g.IntN(3) == 0 {
@@ -93,7 +93,7 @@ func (g generator) group(e *directory.Event) {
 }
 
 func (g generator) membership(e *directory.Event) {
-	n := g.IntN(3)
+	n := g.IntN(groups)
 	e.Subject, e.Type = directory.SubjectMembership, "dsync.group.user_added"
 	e.Membership = &directory.Membership{
 		Group: groupID(n), User: fmt.Sprintf("directory_user_%d", g.IntN(9)), GroupName: fmt.Sprintf("Group %d.%d", n, g.IntN(3)),
@@ -110,6 +110,9 @@ func (g generator) connection(e *directory.Event) {
 		e.Type, e.Removes = "dsync.deleted", true
 	}
 }
+
+// groups is how many there are in a directory.
+const groups = 4
 
 func groupID(n int) string { return fmt.Sprintf("directory_group_%d", n) }
 

@@ -192,7 +192,7 @@ func (m model) account(scope directory.Scope, k string) []string {
 	if !active {
 		return lines
 	}
-	for n := range 3 {
+	for n := range groups {
 		if m.granted(scope, groupID(n), user, floor) {
 			lines = append(lines, grantLine(scope, k, groupID(n)))
 		}

@@ -273,6 +273,10 @@ func FuzzDecode(f *testing.F) {
 		if idErr != nil && err == nil {
 			t.Fatalf("Decode() takes what Identify() refuses: %v", idErr)
 		}
+		again, errAgain := p.Decode(body, options)
+		if diff := cmp.Diff(statements, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(errAgain) {
+			t.Fatalf("Decode() says another thing the second time: %v, then %v:\n%s", err, errAgain, diff)
+		}
 		for _, s := range statements {
 			if s.Identity != id {
 				t.Fatalf("Decode() says %+v, Identify() %+v", s.Identity, id)
