@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -46,11 +47,13 @@ type Embedded struct {
 	serial int64
 }
 
-// write is a change that a caller waits for.
+// write is a change that a caller waits for. When do refuses, with ErrFull or ErrLeaseLost, it has written nothing.
 type write struct {
 	do     func(tx *sql.Tx) error
 	result chan error
 }
+
+func refused(err error) bool { return errors.Is(err, ErrFull) || errors.Is(err, ErrLeaseLost) }
 
 const (
 	commitAtOnce = 256
@@ -197,10 +200,11 @@ func (q *Embedded) gather(first write) []write {
 }
 
 // commit does the writes in one transaction and tells each caller. When one fails by itself, the others are done again
-// without it.
+// without it; one that refuses keeps nobody.
 func (q *Embedded) commit(all []write) {
 	before := q.depth
-	failed, err := q.try(all)
+	refusals := make([]error, len(all))
+	failed, err := q.try(all, refusals)
 	if err != nil {
 		q.depth = before
 	}
@@ -209,8 +213,8 @@ func (q *Embedded) commit(all []write) {
 		q.commit(append(all[:failed:failed], all[failed+1:]...))
 		return
 	}
-	for _, w := range all {
-		w.result <- err
+	for i, w := range all {
+		w.result <- cmp.Or(err, refusals[i])
 	}
 	q.mu.Lock()
 	close(q.added)
@@ -218,13 +222,16 @@ func (q *Embedded) commit(all []write) {
 	q.mu.Unlock()
 }
 
-func (q *Embedded) try(all []write) (failed int, err error) {
+func (q *Embedded) try(all []write, refusals []error) (failed int, err error) {
 	tx, err := q.db.Begin()
 	if err != nil {
 		return -1, err
 	}
 	for i, w := range all {
-		if err := w.do(tx); err != nil {
+		switch err := w.do(tx); {
+		case refused(err):
+			refusals[i] = err
+		case err != nil:
 			return i, errors.Join(err, tx.Rollback())
 		}
 	}
@@ -460,4 +467,18 @@ func (q *Embedded) Stats(ctx context.Context) (Stats, error) {
 // Durability implements Queue: the file is synced at every commit.
 func (q *Embedded) Durability(context.Context) (Durability, error) {
 	return Durability{Class: Fsynced}, nil
+}
+
+// ReadStats counts what waits in an embedded queue's file while another process has it. It takes no lock and changes
+// nothing; which partitions are leased only that process knows.
+func ReadStats(ctx context.Context, path string) (Stats, error) {
+	if _, err := os.Stat(path); err != nil {
+		return Stats{}, fmt.Errorf("read the queue: %w\nhint: is queue.embedded.path the one of the running process?", err)
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(5000)")
+	if err != nil {
+		return Stats{}, fmt.Errorf("read the queue %s: %w", path, err)
+	}
+	defer func() { _ = db.Close() }()
+	return (&Embedded{db: db}).Stats(ctx)
 }

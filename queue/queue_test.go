@@ -227,6 +227,64 @@ func TestRedisDownOrHungIsUnavailableWithinASecondAndComesBack(t *testing.T) {
 	}
 }
 
+func TestRedisThatKeepsFailingIsNotAskedForASecond(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	q := openRedis(t, server, queue.RedisConfig{})
+	if _, err := q.Enqueue(t.Context(), delivery(0)); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	attempt := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := q.Enqueue(ctx, delivery(1))
+		return err
+	}
+	for n := range 5 {
+		if err := attempt(); !errors.Is(err, queue.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("attempt %d at a hung Redis = %v, want its time-out", n+1, err)
+		}
+	}
+	server.Resume()
+	if err := attempt(); !errors.Is(err, queue.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("attempt 6 = %v, want a refusal at once, though Redis is back", err)
+	}
+	for began := time.Now(); attempt() != nil; {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("it is never asked again")
+		}
+	}
+}
+
+func TestEmbeddedQueueThatIsPartlyFullTakesWhatItCan(t *testing.T) {
+	t.Parallel()
+	q := openEmbedded(t, queue.EmbeddedConfig{Path: filepath.Join(t.TempDir(), "queue.db"), Depth: 10})
+	var full, accepted atomic.Int64
+	var wg sync.WaitGroup
+	for n := range 200 { // they share transactions: those that find no room must cost the others nothing
+		wg.Go(func() {
+			d := delivery(n)
+			if n%20 > 0 {
+				d.Directory = "directory_2" // of another partition
+			}
+			switch _, err := q.Enqueue(t.Context(), d); {
+			case err == nil:
+				accepted.Add(1)
+			case errors.Is(err, queue.ErrFull):
+				full.Add(1)
+			default:
+				t.Errorf("Enqueue(%d) = %v, want nil or ErrFull", n, err)
+			}
+		})
+	}
+	wg.Wait()
+	s, err := q.Stats(t.Context())
+	if err != nil || s.Depth() != 20 || accepted.Load() != 20 || full.Load() != 180 {
+		t.Errorf("%d accepted, %d refused, %d queued, %v; want 20 (10 of each partition), 180 and 20", accepted.Load(), full.Load(), s.Depth(), err)
+	}
+}
+
 func TestDurabilityIsFoundOut(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
