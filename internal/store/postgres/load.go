@@ -69,7 +69,7 @@ func (t *tx) Load(ctx context.Context, need directory.Need, events []store.Event
 	more.accounts(state, keys.All)
 	more.edgesOf(state, keys.Full)
 	more.edgesOfNewcomers(state, keys.Newcomers)
-	more.edgesWith(state, column(need.Edges, func(e directory.EdgeID) string { return e.Group }), keys.All)
+	more.edgesWith(state, keys.Rivals)
 	if err := t.send(ctx, &more.Batch); err != nil {
 		return nil, nil, fmt.Errorf("load accounts: %w", classify(err))
 	}
@@ -214,15 +214,22 @@ func (t *tx) loadMembers(ctx context.Context, c *store.Chunk) error {
 	if err := t.send(ctx, &l.Batch); err != nil {
 		return err
 	}
+	keys = distinct(keys)
 	var more load
-	more.bearers(c.State, distinct(keys))
-	more.accounts(c.State, distinct(keys))
-	more.edgesWith(c.State, []string{c.Group}, distinct(keys))
+	more.bearers(c.State, keys)
+	more.accounts(c.State, keys)
+	more.edgesWith(c.State, column(keys, func(k directory.ID) directory.GrantID {
+		return directory.GrantID{Scope: k.Scope, Account: k.ID, Group: c.Group}
+	}))
 	return t.send(ctx, &more.Batch)
 }
 
-// edgesWith loads the edges with these groups of all users that bear these keys: another than the member may govern.
-func (l *load) edgesWith(state *directory.State, groups []string, keys []directory.ID) {
-	s, d, n := ids(keys)
-	into(l, table.ScanEdge, state.PutEdge, `SELECT `+prefix("m", table.EdgeColumns)+edgeByKey+` AND m.group_id = ANY($4)`, s, d, n, groups)
+// edgesWith loads the edges of these groups that bearers of these accounts have: another than the member may govern.
+func (l *load) edgesWith(state *directory.State, rivals []directory.GrantID) {
+	into(l, table.ScanEdge, state.PutEdge, `SELECT `+prefix("m", table.EdgeColumns)+`
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k(source, directory, id, group_id)
+		JOIN rollcall.users r ON r.source`+same+` AND r.account_key = k.id COLLATE "C"
+		JOIN rollcall.memberships m ON m.source = r.source AND m.directory = r.directory AND m.group_id = k.group_id COLLATE "C" AND m.user_id = r.user_id`,
+		column(rivals, func(g directory.GrantID) string { return g.Source }), column(rivals, func(g directory.GrantID) string { return g.Directory }),
+		column(rivals, func(g directory.GrantID) string { return g.Account }), column(rivals, func(g directory.GrantID) string { return g.Group }))
 }

@@ -194,9 +194,15 @@ func (t *tx) begin(ctx context.Context, scopes []directory.Scope) error {
 	slices.Sort(keys)
 	b := &pgx.Batch{}
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
+	b.Queue(byIndex)
 	b.Queue(`SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k`, slices.Compact(keys))
 	return t.send(ctx, b)
 }
+
+// byIndex makes the transaction's statements walk the indexes. All of them look for a few hundred keys, whatever a table
+// holds; the planner, which knows nothing of a table that is young, would read whole ones, and keep that plan.
+const byIndex = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+	set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 // lockKey is the number that stands for a scope. Two scopes that share one only wait for each other.
 func lockKey(s directory.Scope) int64 {

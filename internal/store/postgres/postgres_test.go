@@ -77,4 +77,43 @@ func TestMalformedDSNIsNeverShown(t *testing.T) {
 	}
 }
 
+// The tables are young here, and the planner knows nothing of them.
+func TestLoadsReadByKeyWhateverATableHolds(t *testing.T) {
+	t.Parallel()
+	place := backend.Place(t)
+	s := backend.Open(t, place, store.Config{Environment: "test", MaxConns: 1})
+	if _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const rounds, count = 30, 100
+	for round := range rounds {
+		events := people(round, count)
+		for i := range events {
+			events[i].Directory = "directory_1"
+			if events[i].User != nil { // another hundred every time
+				events[i].User.ID, events[i].User.IDPID = fmt.Sprintf("%s_%d", events[i].User.ID, round), fmt.Sprintf("%s_%d", events[i].User.IDPID, round)
+			} else {
+				events[i].Membership.User = fmt.Sprintf("%s_%d", events[i].Membership.User, round)
+			}
+		}
+		if err := storetest.Fold(t.Context(), s, events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil { // the server counts what a connection did when it ends
+		t.Fatal(err)
+	}
+	again := backend.Open(t, place, store.Config{Environment: "test"}).(opened)
+	var read float64
+	for ended := false; !ended; {
+		if err := again.Reader.DB.QueryRowContext(t.Context(), `SELECT sum(seq_tup_read + idx_tup_fetch), sum(n_tup_ins) >= $1
+			FROM pg_stat_user_tables WHERE schemaname = 'rollcall'`, 2*rounds*count).Scan(&read, &ended); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if perEvent := read / (2 * rounds * count); perEvent > 10 {
+		t.Errorf("%.0f rows were read for an event, want a few: its own, its user's, its group's", perEvent)
+	}
+}
+
 func BenchmarkFold(b *testing.B) { storetest.BenchmarkFold(b, backend) }

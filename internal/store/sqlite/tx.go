@@ -21,13 +21,13 @@ type tx struct {
 	err    error // the first of a row of statements
 }
 
-// read runs a statement whose first argument is a list of keys, as JSON, and puts its rows.
-func read[T any](ctx context.Context, t *tx, scan func(table.Scanner) (T, error), put func(T), text string, keys [][]string, args ...any) {
+// read runs a statement whose argument is a list of keys, as JSON, and puts its rows.
+func read[T any](ctx context.Context, t *tx, scan func(table.Scanner) (T, error), put func(T), text string, keys [][]string) {
 	if t.err != nil || len(keys) == 0 {
 		return
 	}
 	list, _ := json.Marshal(keys) // lists of strings cannot fail
-	rows, err := t.QueryContext(ctx, text, append([]any{string(list)}, args...)...)
+	rows, err := t.QueryContext(ctx, text, string(list))
 	found, err := table.All(rows, err, scan)
 	if err != nil {
 		t.err = err
@@ -59,6 +59,13 @@ func edgeKeys(list []directory.EdgeID) (keys [][]string) {
 	return keys
 }
 
+func grantKeys(list []directory.GrantID) (keys [][]string) {
+	for _, g := range list {
+		keys = append(keys, []string{g.Source, g.Directory, g.Account, g.Group})
+	}
+	return keys
+}
+
 func prefix(alias, columns string) string {
 	return alias + "." + strings.ReplaceAll(columns, ", ", ", "+alias+".")
 }
@@ -72,27 +79,34 @@ func joined(columns, name string, names ...string) string {
 	return text
 }
 
-const edgesByKey = ` FROM json_each(?1) k
-	CROSS JOIN users r ON r.source = k.value->>0 AND r.directory = k.value->>1 AND r.account_key = k.value->>2
-	CROSS JOIN memberships m ON m.source = r.source AND m.directory = r.directory AND m.user_id = r.user_id`
+// Indexes are named where the primary key begins with the same columns: SQLite does not know how many users a directory
+// has, and would read them all.
+const (
+	bearersByKey = ` FROM json_each(?1) k
+	CROSS JOIN users r INDEXED BY users_account ON r.source = k.value->>0 AND r.directory = k.value->>1 AND r.account_key = k.value->>2`
+	edgesByKey = bearersByKey + `
+	CROSS JOIN memberships m INDEXED BY memberships_user ON m.source = r.source AND m.directory = r.directory AND m.user_id = r.user_id`
+	edgesByUser = ` FROM json_each(?1) k
+	CROSS JOIN memberships m INDEXED BY memberships_user ON m.source = k.value->>0 AND m.directory = k.value->>1 AND m.user_id = k.value->>2`
+	groupsOfEdges = `
+	CROSS JOIN groups g ON g.source = m.source AND g.directory = m.directory AND g.group_id = m.group_id`
+)
 
 var (
 	eventsByID      = `SELECT ` + prefix("r", table.EventColumns) + ` FROM json_each(?1) k CROSS JOIN events r ON r.source = k.value->>0 AND r.id = k.value->>1`
 	directoriesByID = joined(table.DirectoryColumns, "directories")
 	usersByID       = joined(table.UserColumns, "users", "user_id")
-	usersByKey      = joined(table.UserColumns, "users", "account_key")
+	usersByKey      = `SELECT ` + prefix("r", table.UserColumns) + bearersByKey
 	groupsByID      = joined(table.GroupColumns, "groups", "group_id")
 	edgesByID       = joined(table.EdgeColumns, "memberships", "group_id", "user_id")
 	accountsByKey   = joined(table.AccountColumns, "accounts", "account_key")
 	grantsByKey     = joined(table.GrantColumns, "grants", "account_key")
 	edgesOf         = `SELECT ` + prefix("m", table.EdgeColumns) + edgesByKey
-	edgesWith       = edgesOf + ` WHERE m.group_id IN (SELECT value FROM json_each(?2))`
-	groupsOf        = `SELECT DISTINCT ` + prefix("g", table.GroupColumns) + edgesByKey + `
-		CROSS JOIN groups g ON g.source = m.source AND g.directory = m.directory AND g.group_id = m.group_id`
-	edgesOfUser  = joined(table.EdgeColumns, "memberships", "user_id")
-	groupsOfUser = `SELECT DISTINCT ` + prefix("g", table.GroupColumns) + ` FROM json_each(?1) k
-		CROSS JOIN memberships r ON r.source = k.value->>0 AND r.directory = k.value->>1 AND r.user_id = k.value->>2
-		CROSS JOIN groups g ON g.source = r.source AND g.directory = r.directory AND g.group_id = r.group_id`
+	edgesWith       = `SELECT ` + prefix("m", table.EdgeColumns) + bearersByKey + `
+		CROSS JOIN memberships m ON m.source = r.source AND m.directory = r.directory AND m.group_id = k.value->>3 AND m.user_id = r.user_id`
+	groupsOf     = `SELECT DISTINCT ` + prefix("g", table.GroupColumns) + edgesByKey + groupsOfEdges
+	edgesOfUser  = `SELECT ` + prefix("m", table.EdgeColumns) + edgesByUser
+	groupsOfUser = `SELECT DISTINCT ` + prefix("g", table.GroupColumns) + edgesByUser + groupsOfEdges
 )
 
 // Load implements store.Tx.
@@ -110,14 +124,9 @@ func (t *tx) Load(ctx context.Context, need directory.Need, ids []store.EventKey
 	read(ctx, t, table.ScanEdge, state.PutEdge, edgesByID, edgeKeys(need.Edges))
 
 	keys := need.Next(users)
-	all := idKeys(keys.All)
-	var groups []string
-	for _, e := range need.Edges {
-		groups = append(groups, e.Group)
-	}
-	t.loadAccounts(ctx, state, all)
+	t.loadAccounts(ctx, state, idKeys(keys.All))
 	t.loadEdges(ctx, state, idKeys(keys.Full))
-	t.loadEdgesWith(ctx, state, groups, all)
+	read(ctx, t, table.ScanEdge, state.PutEdge, edgesWith, grantKeys(keys.Rivals))
 	newcomers := idKeys(keys.Newcomers)
 	read(ctx, t, table.ScanEdge, state.PutEdge, edgesOfUser, newcomers)
 	read(ctx, t, table.ScanGroup, state.PutGroup, groupsOfUser, newcomers)
@@ -136,14 +145,6 @@ func (t *tx) loadAccounts(ctx context.Context, state *directory.State, keys [][]
 func (t *tx) loadEdges(ctx context.Context, state *directory.State, keys [][]string) {
 	read(ctx, t, table.ScanEdge, state.PutEdge, edgesOf, keys)
 	read(ctx, t, table.ScanGroup, state.PutGroup, groupsOf, keys)
-}
-
-func (t *tx) loadEdgesWith(ctx context.Context, state *directory.State, groups []string, keys [][]string) {
-	if len(groups) == 0 {
-		return
-	}
-	list, _ := json.Marshal(groups)
-	read(ctx, t, table.ScanEdge, state.PutEdge, edgesWith, keys, string(list))
 }
 
 // LoadExpansion implements store.Tx.
@@ -194,15 +195,16 @@ func (t *tx) loadMembers(ctx context.Context, c *store.Chunk) {
 	}
 	read(ctx, t, table.ScanGroup, c.State.PutGroup, groupsByID, [][]string{{c.Source, c.Directory, c.Group}})
 	seen := map[string]bool{}
-	var keys [][]string
+	var keys, rivals [][]string
 	read(ctx, t, table.ScanUser, func(u directory.User) {
 		if key := u.AccountKey(); !seen[key] {
 			seen[key] = true
 			keys = append(keys, []string{c.Source, c.Directory, key})
+			rivals = append(rivals, []string{c.Source, c.Directory, key, c.Group})
 		}
 	}, usersByID, named)
 	t.loadAccounts(ctx, c.State, keys)
-	t.loadEdgesWith(ctx, c.State, []string{c.Group}, keys)
+	read(ctx, t, table.ScanEdge, c.State.PutEdge, edgesWith, rivals)
 }
 
 // each writes rows with one prepared statement.

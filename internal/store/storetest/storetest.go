@@ -41,6 +41,7 @@ func Run(t *testing.T, b Backend) {
 		"overlapping sets of directories never deadlock":               testDeadlock,
 		"a failed transaction leaves nothing":                          testRollback,
 		"parked and ignored events are opened again in place":          testReopen,
+		"what is left of a dead event is replaced":                     testDeadAgain,
 		"deferred events come due":                                     testDue,
 		"an end shows at once and is expanded in chunks":               testExpansion,
 		"lists narrow by their filters":                                testReader,
@@ -505,6 +506,17 @@ func testReopen(t *testing.T, b Backend) {
 	})
 	if !errors.Is(err, store.ErrConflict) {
 		t.Errorf("opening an applied entry again = %v, want ErrConflict", err)
+	}
+}
+
+// testDeadAgain: the ledger forgets before dead events do; one that comes again must not stand in its partition's way.
+func testDeadAgain(t *testing.T, b Backend) {
+	s := b.open(t, config(directory.DecisionKeep))
+	park(t, s, ada("event_1", 1), time.Time{})
+	exec(t, s, "DELETE FROM %sevents")
+	park(t, s, ada("event_1", 2), directorytest.Start)
+	if dead, err := s.DeadEvent(t.Context(), "workos", "event_1"); err != nil || !dead.Due.Equal(directorytest.Start) {
+		t.Errorf("DeadEvent() = %+v, %v, want the later one", dead, err)
 	}
 }
 
