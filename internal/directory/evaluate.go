@@ -140,9 +140,10 @@ func (s *State) governing(key ID) *User {
 	return first
 }
 
-// entitled reports whether the governing user makes the account active.
+// entitled reports whether the governing user makes the account active. Nobody's way back is barred by a tomb of their
+// own, which may be of another age when the removal said less than the object does.
 func (s *State) entitled(u *User, a *Account) bool {
-	if !u.Active || u.seniority().less(a.tomb()) {
+	if !u.Active || a.TombUser != u.ID.ID && u.seniority().less(a.tomb()) {
 		return false
 	}
 	r := s.directories[u.Scope]

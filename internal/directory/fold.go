@@ -81,11 +81,11 @@ func (s *State) moveDirectory(e *Event, move func(*Register) bool) bool {
 	s.directories[r.Scope] = r
 	s.dirty.directories[r.Scope] = true
 
-	known := before.Version != "" && !before.Ended
+	came := !r.Removed && (before.Version == "" || before.Removed)
 	switch {
 	case r.Ended && !before.Ended:
 		s.change(causeOf(e), Change{Kind: DirectoryEnded, Before: before.face(), After: r.face()})
-	case r.Version != "" && !r.Ended && !known:
+	case r.Version != "" && !r.Ended && (before.Ended || came):
 		s.change(causeOf(e), Change{Kind: DirectoryActivated, After: r.face()})
 	}
 	if r.Ended != before.Ended || r.EndFloor != before.EndFloor {

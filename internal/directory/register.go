@@ -47,10 +47,11 @@ type Register struct {
 // Held reports that the directory was ended and still counts as live until an operator decides.
 func (r *Register) Held() bool { return r.Removed && !r.Ended && r.DecisionVersion <= r.Floor }
 
-// settle works out what the register's end means. A decision counts for the ends before it.
+// settle works out what the register's end means. A decision counts for the ends before it; deprovision counts for later
+// ones, too, until somebody decides otherwise: were they held, the end would give back what an earlier one had taken.
 func (r *Register) settle(policy Decision) {
 	verdict := policy
-	if r.DecisionVersion > r.Floor {
+	if r.DecisionVersion > r.Floor || r.Decision == DecisionDeprovision {
 		verdict = r.Decision
 	}
 	r.Ended, r.EndFloor = false, ""

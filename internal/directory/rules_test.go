@@ -333,6 +333,43 @@ func TestDecisionCountsOnlyForTheEndsBeforeIt(t *testing.T) {
 	}
 }
 
+func TestSecondEndGivesNobodyBackWhoTheFirstTookAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, directory.DecisionKeep)
+	w.fold(connection("e1", 1, "active"), user("e2", 2, ada()), membership("m2", 2, "admins", "user_ada"))
+	w.fold(connection("e3", 3, "active", deleted), decision("d4", 4, directory.DecisionDeprovision))
+	w.wantActive()
+	w.fold(connection("e5", 5, "active"))
+	w.wantActive()
+	w.fold(connection("e6", 6, "active", deleted))
+	w.wantActive()
+	w.fold(connection("e7", 7, "active"), decision("d8", 8, directory.DecisionKeep))
+	w.wantActive("directory_1 grant idp-ada admins", "directory_1 idp-ada ada@example.com")
+}
+
+func TestDirectoryThatIsHeldTellsOfItselfOnlyWhenItComes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, directory.DecisionKeep)
+	w.fold(connection("e1", 1, "active", deleted))
+	w.wantKinds()
+	w.fold(connection("e2", 2, "active"))
+	w.wantKinds("directory.activated by e2")
+}
+
+func TestRemovalThatSaysLessBarsNobodysOwnReturn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, directory.DecisionKeep)
+	const id = "directory_user_01KZZZZZZZZZZZZZZZZZZZZZZZ" // its own time is later than the object's created_at
+	person := func() directory.Person { p := ada(); p.ID = id; return p }
+	w.fold(user("e1", 1, person()))
+	bare := person()
+	bare.Created = time.Time{}
+	w.fold(user("e2", 2, bare, deleted))
+	w.wantActive()
+	w.fold(user("e3", 3, person()))
+	w.wantActive("directory_1 idp-ada ada@example.com")
+}
+
 func TestEndOfDirectoryByPolicyEndsAccountsAndTheirReturnNeedsTheirOwnEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, directory.DecisionDeprovision)

@@ -138,23 +138,23 @@ type Next struct {
 	Rivals    []GrantID // accounts of the users in Need.Edges, with the edge's group: the edges that the bearers have with it
 }
 
-// Next returns the second step of a load, each list without repetition.
-func (n Need) Next(registered map[ID]User) (k Next) {
+// Next returns the second step of a load, each list without repetition. The registered users come with their account keys.
+func (n Need) Next(registered map[ID]string) (k Next) {
 	k.Full = slices.Clone(n.Keys)
 	for _, id := range n.Full {
-		if u, ok := registered[id]; ok {
-			k.Full = append(k.Full, ID{u.Scope, u.AccountKey()})
+		if key, ok := registered[id]; ok {
+			k.Full = append(k.Full, ID{id.Scope, key})
 		} else {
 			k.Newcomers = append(k.Newcomers, id)
 		}
 	}
 	k.All = slices.Clone(k.Full)
-	for _, u := range registered {
-		k.All = append(k.All, ID{u.Scope, u.AccountKey()})
+	for id, key := range registered {
+		k.All = append(k.All, ID{id.Scope, key})
 	}
 	for _, e := range n.Edges {
-		if u, ok := registered[ID{e.Scope, e.User}]; ok {
-			k.Rivals = append(k.Rivals, GrantID{e.Scope, u.AccountKey(), e.Group})
+		if key, ok := registered[ID{e.Scope, e.User}]; ok {
+			k.Rivals = append(k.Rivals, GrantID{e.Scope, key, e.Group})
 		}
 	}
 	k.All, k.Full = distinct(k.All, compareIDs), distinct(k.Full, compareIDs)

@@ -160,7 +160,7 @@ func (m model) end(scope directory.Scope) (ended bool, floor directory.Version) 
 	removal := version(m.last(func(e *directory.Event) bool { return e.Scope() == scope && e.Connection != nil && e.Removes }))
 	verdict := m.policy
 	decision := m.last(func(e *directory.Event) bool { return e.Scope() == scope && e.Decision != "" })
-	if decision != nil && decision.Version() > removal {
+	if decision != nil && (decision.Version() > removal || decision.Decision == directory.DecisionDeprovision) {
 		verdict = decision.Decision
 	}
 	if verdict != directory.DecisionDeprovision {
