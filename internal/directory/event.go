@@ -93,11 +93,23 @@ const (
 	DecisionKeep        Decision = "keep"        // the end does not count: accounts stay as they are
 )
 
-// Limits of what an event may carry, in bytes. A longer value parks its event.
+// Limits of what an event may carry, in bytes. A longer id or type parks its event. Decoders cut longer texts with Text:
+// what somebody may write into their own profile must not keep their removal from being folded.
 const (
-	MaxID   = 255
-	MaxText = 2048
+	MaxID    = 255
+	MaxText  = 2048
+	MaxEmail = 320 // of an address, by RFC 5321
 )
+
+// Text makes of a text that came from outside one that every event may carry: valid UTF-8 without NUL, and no longer than
+// the limit in bytes.
+func Text(s string, limit int) string {
+	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\ufffd")
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "")
+	}
+	return s
+}
 
 // ErrInvalid marks an event that can never be folded, by its own fault.
 var ErrInvalid = errors.New("invalid event")

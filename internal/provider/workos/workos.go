@@ -260,7 +260,7 @@ var readers = map[string]func(e *directory.Event, data *object, attributes []str
 
 func readDirectory(e *directory.Event, d *object, _ []string) {
 	e.Subject = directory.SubjectDirectory
-	e.Connection = &directory.Connection{Name: string(d.Name), Type: string(d.Type), State: string(d.State)}
+	e.Connection = &directory.Connection{Name: clean(d.Name), Type: clean(d.Type), State: clean(d.State)}
 }
 
 // readUser takes any state but "active" for a removal: "inactive", "suspended", and whatever comes next.
@@ -268,23 +268,27 @@ func readUser(e *directory.Event, d *object, attributes []string) {
 	e.Subject = directory.SubjectUser
 	e.Removes = e.Removes || d.State != "active"
 	e.User = &directory.Person{
-		ID: string(d.ID), IDPID: string(d.IDPID), State: string(d.State), Created: parseTime(d.CreatedAt),
+		ID: string(d.ID), IDPID: string(d.IDPID), State: clean(d.State), Created: parseTime(d.CreatedAt),
 		Profile: directory.Profile{
-			Email: emailOf(d), FirstName: string(d.FirstName), LastName: string(d.LastName), Name: string(d.Name), Attributes: attributesOf(d, attributes),
+			Email: directory.Text(emailOf(d), directory.MaxEmail), FirstName: clean(d.FirstName), LastName: clean(d.LastName), Name: clean(d.Name),
+			Attributes: attributesOf(d, attributes),
 		},
 	}
 }
 
 func readGroup(e *directory.Event, d *object, _ []string) {
 	e.Subject = directory.SubjectGroup
-	e.Group = &directory.Team{ID: string(d.ID), IDPID: string(d.IDPID), Name: string(d.Name)}
+	e.Group = &directory.Team{ID: string(d.ID), IDPID: string(d.IDPID), Name: clean(d.Name)}
 }
 
 func readMembership(e *directory.Event, d *object, _ []string) {
 	e.Subject = directory.SubjectMembership
 	e.Updated = time.Time{} // the objects' own times say nothing of the edge
-	e.Membership = &directory.Membership{Group: string(d.Group.value.ID), User: string(d.User.value.ID), GroupName: string(d.Group.value.Name)}
+	e.Membership = &directory.Membership{Group: string(d.Group.value.ID), User: string(d.User.value.ID), GroupName: clean(d.Group.value.Name)}
 }
+
+// clean makes a text storable: a removal must not fail for what its person wrote into the profile.
+func clean(t text) string { return directory.Text(string(t), directory.MaxText) }
 
 // emailOf returns the address, or of older payloads the primary one of the list.
 func emailOf(d *object) string {
@@ -304,7 +308,7 @@ func emailOf(d *object) string {
 func attributesOf(d *object, allowed []string) map[string]string {
 	var out map[string]string
 	for _, name := range allowed {
-		value := attributeOf(d, name)
+		value := directory.Text(attributeOf(d, name), directory.MaxText)
 		if value == "" {
 			continue
 		}

@@ -195,9 +195,9 @@ func TestBodiesThatAreNoEventAreInvalid(t *testing.T) {
 		"empty": "", "null": "null", "a list": "[" + valid + "]", "a text": `"x"`, "cut": valid[:len(valid)-1], "more behind": valid + "{}",
 		"a byte order mark": "\xef\xbb\xbf" + valid, "not UTF-8": strings.Replace(valid, "Ada", "A\xff", 1), "no id": strings.Replace(valid, `"id":"event_`, `"ie":"event_`, 1),
 		"id of another type": strings.Replace(valid, `"id":"event_01K1FZ5Q7Y0000000000000001"`, `"id":7`, 1), "id with a space": strings.Replace(valid, `"event_`, `"event `, 1),
-		"NUL in a name": strings.Replace(valid, "Ada", `A\u0000`, 1), "no user id": strings.Replace(valid, userID, "", 1),
-		"no data": `{"id":"event_1","event":"dsync.user.created","created_at":"2026-07-31T10:00:00Z"}`,
-		"deep":    strings.Repeat(`{"data":`, 20_000) + "1" + strings.Repeat("}", 20_000),
+		"no user id": strings.Replace(valid, userID, "", 1),
+		"no data":    `{"id":"event_1","event":"dsync.user.created","created_at":"2026-07-31T10:00:00Z"}`,
+		"deep":       strings.Repeat(`{"data":`, 20_000) + "1" + strings.Repeat("}", 20_000),
 	} {
 		if s, err := workos.Provider().Decode([]byte(body), options); !errors.Is(err, directory.ErrInvalid) {
 			t.Errorf("%s: Decode() = %+v, %v, want ErrInvalid", name, s, err)
@@ -311,6 +311,27 @@ func BenchmarkDecode(b *testing.B) {
 	for b.Loop() {
 		if _, err := workos.Provider().Decode(body, options); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// Whoever may edit their own profile must not be able to keep their removal from being folded.
+func TestNothingInAProfileKeepsARemovalFromBeingDecoded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 3000)
+	for what, field := range map[string]string{
+		"a NUL in the name":      `"first_name":"A\u0000da"`,
+		"a long name":            `"last_name":"` + long + `"`,
+		"a long address":         `"email":"` + long + `@example.com"`,
+		"a long attribute":       `"custom_attributes":{"bio":"` + long + `"}`,
+		"a NUL in an attribute":  `"custom_attributes":{"bio":"\u0000"}`,
+		"a name of another type": `"name":{"first":["Ada"]}`,
+	} {
+		body := `{"id":"event_1","event":"dsync.user.deleted","created_at":"2026-07-31T10:00:00Z",
+			"data":{"id":"directory_user_1","directory_id":"directory_1","idp_id":"1","state":"inactive",` + field + `}}`
+		got, err := workos.Provider().Decode([]byte(body), provider.Options{Source: "workos", Attributes: []string{"custom_attributes.bio"}})
+		if err != nil || len(got) != 1 || got[0].Event == nil || !got[0].Event.Removes {
+			t.Errorf("%s: Decode() = %+v, %v, want the removal", what, got, err)
 		}
 	}
 }
