@@ -152,6 +152,8 @@ type Reader interface {
 	// Dump returns every register, account and grant, sorted by key: for tests, comparisons and support.
 	Dump(ctx context.Context) (directory.Delta, error)
 	Summary(ctx context.Context) (Summary, error)
+	// Held returns the directories that were ended and still count as live, because nobody decided otherwise.
+	Held(ctx context.Context) ([]directory.Register, error)
 	// Check reports what is wrong with the database as a place to keep this: unreachable, synchronous_commit off, clock
 	// more than a minute from ours, another environment. The error says what to do.
 	Check(ctx context.Context) error

@@ -48,7 +48,7 @@ func into[T any](l *load, scan func(table.Scanner) (T, error), put func(T), text
 // Load implements store.Tx in two round trips.
 func (t *tx) Load(ctx context.Context, need directory.Need, events []store.EventKey) (*directory.State, map[store.EventKey]store.Entry, error) {
 	state, known := directory.NewState(t.policy), map[store.EventKey]store.Entry{}
-	users := map[directory.ID]directory.User{}
+	users := map[directory.ID]string{}
 	var l load
 	into(&l, table.ScanEntry, func(e store.Entry) { known[e.EventKey] = e },
 		`SELECT `+prefix("e", table.EventColumns)+` FROM unnest($1::text[], $2::text[]) AS k(source, id)
@@ -56,7 +56,7 @@ func (t *tx) Load(ctx context.Context, need directory.Need, events []store.Event
 		column(events, func(k store.EventKey) string { return k.Source }), column(events, func(k store.EventKey) string { return k.ID }))
 	l.directories(state, need.Scopes)
 	s, d, n := ids(need.Users)
-	into(&l, table.ScanUser, func(u directory.User) { users[u.ID] = u }, userByID, s, d, n)
+	into(&l, table.ScanBearer, func(b table.Bearer) { users[b.User] = b.Key }, userByID, s, d, n)
 	l.groups(state, need.Groups)
 	l.edges(state, need.Edges)
 	if err := t.send(ctx, &l.Batch); err != nil {
@@ -91,7 +91,7 @@ const (
 )
 
 var (
-	userByID = `SELECT ` + prefix("r", table.UserColumns) + byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.user_id = k.id COLLATE "C"`
+	userByID = `SELECT ` + prefix("r", table.BearerColumns) + byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.user_id = k.id COLLATE "C"`
 	// what an account key leads to: the users that bear it
 	userByKey = `SELECT ` + prefix("r", table.UserColumns) + byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.account_key = k.id COLLATE "C"`
 	edgeByKey = byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.account_key = k.id COLLATE "C"
@@ -136,8 +136,13 @@ func (l *load) accounts(state *directory.State, keys []directory.ID) {
 func (l *load) edgesOf(state *directory.State, keys []directory.ID) {
 	s, d, n := ids(keys)
 	into(l, table.ScanEdge, state.PutEdge, `SELECT `+prefix("m", table.EdgeColumns)+edgeByKey, s, d, n)
-	into(l, table.ScanGroup, state.PutGroup, `SELECT DISTINCT `+prefix("g", table.GroupColumns)+edgeByKey+`
-		JOIN rollcall.groups g ON g.source = m.source AND g.directory = m.directory AND g.group_id = m.group_id`, s, d, n)
+	into(l, table.ScanGroup, state.PutGroup, groupsOf(`m`, edgeByKey), s, d, n)
+}
+
+// groupsOf selects the groups of edges, each once; the alias is that of the memberships.
+func groupsOf(alias, edges string) string {
+	return `SELECT ` + prefix("g", table.GroupColumns) + ` FROM (SELECT DISTINCT ` + prefix(alias, "source, directory, group_id") + edges + `) e
+		JOIN rollcall.groups g ON g.source = e.source AND g.directory = e.directory AND g.group_id = e.group_id`
 }
 
 // edgesOfNewcomers loads the edges that came before their users, and the groups of those edges.
@@ -148,8 +153,7 @@ func (l *load) edgesOfNewcomers(state *directory.State, users []directory.ID) {
 	const edges = byID + ` JOIN rollcall.memberships r ON r.source` + same + ` AND r.user_id = k.id COLLATE "C"`
 	s, d, n := ids(users)
 	into(l, table.ScanEdge, state.PutEdge, `SELECT `+prefix("r", table.EdgeColumns)+edges, s, d, n)
-	into(l, table.ScanGroup, state.PutGroup, `SELECT DISTINCT `+prefix("g", table.GroupColumns)+edges+`
-		JOIN rollcall.groups g ON g.source = r.source AND g.directory = r.directory AND g.group_id = r.group_id`, s, d, n)
+	into(l, table.ScanGroup, state.PutGroup, groupsOf(`r`, edges), s, d, n)
 }
 
 // LoadExpansion implements store.Tx.
@@ -210,7 +214,7 @@ func (t *tx) loadMembers(ctx context.Context, c *store.Chunk) error {
 	l.edges(c.State, column(c.Members, func(m string) directory.EdgeID { return directory.EdgeID{Scope: c.Scope, Group: c.Group, User: m} }))
 	var keys []directory.ID
 	s, d, n := ids(named)
-	into(&l, table.ScanUser, func(u directory.User) { keys = append(keys, directory.ID{Scope: u.Scope, ID: u.AccountKey()}) }, userByID, s, d, n)
+	into(&l, table.ScanBearer, func(b table.Bearer) { keys = append(keys, directory.ID{Scope: b.User.Scope, ID: b.Key}) }, userByID, s, d, n)
 	if err := t.send(ctx, &l.Batch); err != nil {
 		return err
 	}

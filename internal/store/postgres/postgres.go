@@ -85,7 +85,7 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 		config: c, pool: pool, Reader: table.Reader{DB: db, Dialect: dialect},
 		Migrator: table.Migrator{
 			DB: db, Dialect: dialect, Files: migrationFiles(), Environment: c.Environment, Binary: c.Binary,
-			Lock:   `SELECT pg_advisory_xact_lock(7301421305)`, // any number that nobody else locks
+			Lock:   `SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7301421305)`, // any number that nobody else locks
 			Exists: `SELECT to_regclass('rollcall.schema_migrations') IS NOT NULL`,
 			Bootstrap: `CREATE SCHEMA IF NOT EXISTS rollcall;
 				CREATE TABLE IF NOT EXISTS rollcall.schema_migrations (version int PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,

@@ -88,14 +88,18 @@ const (
 	CROSS JOIN memberships m INDEXED BY memberships_user ON m.source = r.source AND m.directory = r.directory AND m.user_id = r.user_id`
 	edgesByUser = ` FROM json_each(?1) k
 	CROSS JOIN memberships m INDEXED BY memberships_user ON m.source = k.value->>0 AND m.directory = k.value->>1 AND m.user_id = k.value->>2`
-	groupsOfEdges = `
-	CROSS JOIN groups g ON g.source = m.source AND g.directory = m.directory AND g.group_id = m.group_id`
 )
+
+// groupsOfEdges selects the groups of edges, each once.
+func groupsOfEdges(edges string) string {
+	return `SELECT ` + prefix("g", table.GroupColumns) + ` FROM (SELECT DISTINCT ` + prefix("m", "source, directory, group_id") + edges + `) e
+		CROSS JOIN groups g ON g.source = e.source AND g.directory = e.directory AND g.group_id = e.group_id`
+}
 
 var (
 	eventsByID      = `SELECT ` + prefix("r", table.EventColumns) + ` FROM json_each(?1) k CROSS JOIN events r ON r.source = k.value->>0 AND r.id = k.value->>1`
 	directoriesByID = joined(table.DirectoryColumns, "directories")
-	usersByID       = joined(table.UserColumns, "users", "user_id")
+	usersByID       = joined(table.BearerColumns, "users", "user_id")
 	usersByKey      = `SELECT ` + prefix("r", table.UserColumns) + bearersByKey
 	groupsByID      = joined(table.GroupColumns, "groups", "group_id")
 	edgesByID       = joined(table.EdgeColumns, "memberships", "group_id", "user_id")
@@ -104,9 +108,9 @@ var (
 	edgesOf         = `SELECT ` + prefix("m", table.EdgeColumns) + edgesByKey
 	edgesWith       = `SELECT ` + prefix("m", table.EdgeColumns) + bearersByKey + `
 		CROSS JOIN memberships m ON m.source = r.source AND m.directory = r.directory AND m.group_id = k.value->>3 AND m.user_id = r.user_id`
-	groupsOf     = `SELECT DISTINCT ` + prefix("g", table.GroupColumns) + edgesByKey + groupsOfEdges
+	groupsOf     = groupsOfEdges(edgesByKey)
 	edgesOfUser  = `SELECT ` + prefix("m", table.EdgeColumns) + edgesByUser
-	groupsOfUser = `SELECT DISTINCT ` + prefix("g", table.GroupColumns) + edgesByUser + groupsOfEdges
+	groupsOfUser = groupsOfEdges(edgesByUser)
 )
 
 // Load implements store.Tx.
@@ -118,8 +122,8 @@ func (t *tx) Load(ctx context.Context, need directory.Need, ids []store.EventKey
 	}
 	read(ctx, t, table.ScanEntry, func(e store.Entry) { known[e.EventKey] = e }, eventsByID, events)
 	read(ctx, t, table.ScanDirectory, state.PutDirectory, directoriesByID, scopeKeys(need.Scopes))
-	users := map[directory.ID]directory.User{}
-	read(ctx, t, table.ScanUser, func(u directory.User) { users[u.ID] = u }, usersByID, idKeys(need.Users))
+	users := map[directory.ID]string{}
+	read(ctx, t, table.ScanBearer, func(b table.Bearer) { users[b.User] = b.Key }, usersByID, idKeys(need.Users))
 	read(ctx, t, table.ScanGroup, state.PutGroup, groupsByID, idKeys(need.Groups))
 	read(ctx, t, table.ScanEdge, state.PutEdge, edgesByID, edgeKeys(need.Edges))
 
@@ -196,8 +200,8 @@ func (t *tx) loadMembers(ctx context.Context, c *store.Chunk) {
 	read(ctx, t, table.ScanGroup, c.State.PutGroup, groupsByID, [][]string{{c.Source, c.Directory, c.Group}})
 	seen := map[string]bool{}
 	var keys, rivals [][]string
-	read(ctx, t, table.ScanUser, func(u directory.User) {
-		if key := u.AccountKey(); !seen[key] {
+	read(ctx, t, table.ScanBearer, func(b table.Bearer) {
+		if key := b.Key; !seen[key] {
 			seen[key] = true
 			keys = append(keys, []string{c.Source, c.Directory, key})
 			rivals = append(rivals, []string{c.Source, c.Directory, key, c.Group})

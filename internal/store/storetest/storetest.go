@@ -581,6 +581,12 @@ func testExpansion(t *testing.T, b Backend) {
 	if got := granted(); got != 0 {
 		t.Errorf("right after the directory's end: %d, want nobody", got)
 	}
+	linked := closed
+	linked.ID, linked.Removes, linked.Occurred = "linked_again", false, closed.Occurred.Add(time.Minute)
+	fold(t, s, linked)
+	if got := granted(); got != 0 {
+		t.Errorf("right after its return, its end not carried through: %d, want nobody", got)
+	}
 	drain(t, s, 7)
 	if d := Check(t, s); len(directorytest.Active(d)) != 0 {
 		t.Errorf("after all: %v, want nobody", directorytest.Active(d))

@@ -98,7 +98,7 @@ func (m Migrator) checkMeta(ctx context.Context, q querier, newest int) error {
 		return err
 	}
 	if environment != "" && environment != m.Environment {
-		return fmt.Errorf("%w: it is %q, the configuration says %q\nhint: point store.dsn at this environment's database, or set environment", store.ErrEnvironment, environment, m.Environment)
+		return fmt.Errorf("%w: it is %q, the configuration says %q\nhint: point store.dsn or store.path at this environment's database, or set environment", store.ErrEnvironment, environment, m.Environment)
 	}
 	minimum, err := m.meta(ctx, q, "minimum_schema")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -212,6 +213,13 @@ func dump[T any](ctx context.Context, r Reader, into *[]T, columns, table, order
 	return err
 }
 
+// Held implements store.Reader.
+func (r Reader) Held(ctx context.Context) ([]directory.Register, error) {
+	ended, err := list(ctx, r, "held directories",
+		"SELECT "+DirectoryColumns+" FROM "+r.Dialect.Schema+"directories WHERE removed AND NOT ended ORDER BY source, directory", nil, ScanDirectory)
+	return slices.DeleteFunc(ended, func(d directory.Register) bool { return !d.Held() }), err
+}
+
 // Summary implements store.Reader.
 func (r Reader) Summary(ctx context.Context) (store.Summary, error) {
 	s := store.Summary{Events: map[store.Outcome]int64{}}
@@ -230,12 +238,9 @@ func (r Reader) Summary(ctx context.Context) (store.Summary, error) {
 	for _, o := range outcomes {
 		s.Events[o.name] = o.n
 	}
-	held, heldErr := list(ctx, r, "held directories",
-		"SELECT "+DirectoryColumns+" FROM "+schema+"directories WHERE removed AND NOT ended ORDER BY source, directory", nil, ScanDirectory)
+	held, heldErr := r.Held(ctx)
 	for _, d := range held {
-		if d.Held() {
-			s.HeldDirectories = append(s.HeldDirectories, d.Scope)
-		}
+		s.HeldDirectories = append(s.HeldDirectories, d.Scope)
 	}
 	return s, errors.Join(err, heldErr,
 		r.DB.QueryRowContext(ctx, "SELECT max(folded) FROM "+schema+"events").Scan(moment{&s.LastFolded}),

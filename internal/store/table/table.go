@@ -79,6 +79,21 @@ func ScanDirectory(row Scanner) (r directory.Register, err error) {
 	return r, err
 }
 
+// Bearer is a user's account key, without the rest of its register.
+type Bearer struct {
+	User directory.ID
+	Key  string
+}
+
+// BearerColumns are the columns that ScanBearer reads.
+const BearerColumns = "source, directory, user_id, account_key"
+
+// ScanBearer reads a row of BearerColumns.
+func ScanBearer(row Scanner) (b Bearer, err error) {
+	err = row.Scan(&b.User.Source, &b.User.Directory, &b.User.ID, &b.Key)
+	return b, err
+}
+
 // ScanUser reads UserColumns.
 func ScanUser(row Scanner) (u directory.User, err error) {
 	var key string
