@@ -121,10 +121,10 @@ func progress(c store.Chunk) store.ExpansionProgress {
 	return p
 }
 
-// poke wakes the expansions without waiting for their tick.
-func (w *Worker) poke() {
+// poke wakes whoever looks at a ticker, without waiting for its tick.
+func poke(c chan struct{}) {
 	select {
-	case w.ended <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -49,10 +49,11 @@ func (w *Worker) decode(d queue.Delivery) []item {
 	base := w.ledgerEntry(d)
 	source, known := w.Sources[d.Source]
 	if !known {
-		return []item{park(base, d, "undecodable", "no source of this name is configured", time.Time{})}
+		return []item{park(base, d, "unconfigured", "this worker's configuration has no source of this name; it is tried again", w.Now().Add(unconfiguredWait))}
 	}
 	statements, err := decode(source, d)
 	if err != nil {
+		base.Type = typeOf(source, d.Body)
 		return []item{park(base, d, class(err), err.Error(), time.Time{})}
 	}
 	out := make([]item, 0, len(statements))
@@ -76,6 +77,19 @@ func decode(source Source, d queue.Delivery) (statements []provider.Statement, e
 	return statements, err
 }
 
+// typeOf is the type that a body names though it cannot be decoded; empty when it names none.
+func typeOf(source Source, body []byte) (name string) {
+	defer func() { _ = recover() }() // it is a decoder, too
+	if source.Provider.Identify == nil {
+		return ""
+	}
+	id, err := source.Provider.Identify(body)
+	if err != nil {
+		return ""
+	}
+	return storable(id.Type)
+}
+
 var errUndecodable = errors.New("undecodable")
 
 func class(err error) string {
@@ -86,7 +100,7 @@ func class(err error) string {
 }
 
 func (w *Worker) item(base store.Entry, d queue.Delivery, s provider.Statement) item {
-	base.EventKey = store.EventKey{Source: d.Source, ID: storableID(s.ID, d.Body)}
+	base.ID = storableID(s.ID, d.Body)
 	base.Type, base.Directory = storable(s.Type), storable(s.Directory)
 	it := item{entry: base, force: d.Force, body: d.Body}
 	if s.Event == nil {
@@ -113,7 +127,7 @@ func (w *Worker) item(base store.Entry, d queue.Delivery, s provider.Statement) 
 func (w *Worker) ledgerEntry(d queue.Delivery) store.Entry {
 	sum := sha256.Sum256(d.Body)
 	return store.Entry{
-		EventKey:  store.EventKey{Source: d.Source, ID: storableID(d.ID, d.Body)},
+		EventKey:  store.EventKey{Source: directory.Text(d.Source, directory.MaxID), ID: storableID(d.ID, d.Body)},
 		Directory: storable(d.Directory), Received: cmp.Or(storableTime(d.Received), w.Now()), Origin: storable(string(d.Origin)),
 		KeyVersion: storable(d.KeyVersion), SignedAt: storableTime(d.SignedAt), BodySHA256: hex.EncodeToString(sum[:]),
 		Binary: w.Binary, Config: w.Digest,
@@ -122,6 +136,7 @@ func (w *Worker) ledgerEntry(d queue.Delivery) store.Entry {
 
 // park makes an item that keeps its whole body for whoever looks at it.
 func park(entry store.Entry, d queue.Delivery, class, why string, due time.Time) item {
+	why = strings.TrimPrefix(why, class+" event: ")
 	entry.Outcome, entry.Reason = store.Parked, storable(class+": "+why)
 	return item{entry: entry, force: d.Force, body: d.Body, dead: &store.Dead{
 		EventKey: entry.EventKey, Type: entry.Type, Directory: entry.Directory, Class: class, Error: storable(why),
@@ -141,13 +156,7 @@ func (it item) parked(err error) item {
 }
 
 // storable makes a text that every database takes out of one that came from outside.
-func storable(s string) string {
-	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "�")
-	if len(s) > directory.MaxText {
-		s = strings.ToValidUTF8(s[:directory.MaxText], "")
-	}
-	return s
-}
+func storable(s string) string { return directory.Text(s, directory.MaxText) }
 
 // storableTime is the time, or the zero time where no calendar has it.
 func storableTime(t time.Time) time.Time {

@@ -17,6 +17,7 @@ type metrics struct {
 	changes    *prometheus.CounterVec
 	lag        *prometheus.HistogramVec
 	expanded   prometheus.Counter
+	held       *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -48,9 +49,12 @@ func newMetrics(r prometheus.Registerer) metrics {
 		expanded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rollcall_expanded_members_total", Help: "Members evaluated again because their group or directory ended or came back.",
 		}),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "rollcall_directories_held", Help: "Directories that the provider deleted and whose accounts still count, because nobody decided; their leavers are not announced.",
+		}, []string{"source"}),
 	}
 	if r != nil {
-		r.MustRegister(m.partitions, m.failures, m.duration, m.batch, m.events, m.changes, m.lag, m.expanded)
+		r.MustRegister(m.partitions, m.failures, m.duration, m.batch, m.events, m.changes, m.lag, m.expanded, m.held)
 	}
 	return m
 }

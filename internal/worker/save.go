@@ -62,7 +62,10 @@ func (w *Worker) saveOnce(ctx context.Context, items []item) (done saved, err er
 		return saved{}, err
 	}
 	if len(done.delta.Expansions) > 0 {
-		w.poke()
+		poke(w.ended)
+	}
+	if len(done.delta.Directories) > 0 {
+		poke(w.told)
 	}
 	return done, nil
 }

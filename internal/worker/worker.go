@@ -55,22 +55,26 @@ type Worker struct {
 	Config
 	metrics metrics
 	ended   chan struct{} // poked when a fold left an expansion behind
+	told    chan struct{} // poked when a fold moved a directory
 }
 
 const (
-	ledgerAge    = 95 * 24 * time.Hour // more than the provider's 90 days of retention
-	clockSkew    = 5 * time.Minute
-	readWait     = 500 * time.Millisecond
-	renewEvery   = 3 * time.Second
-	lastBatch    = 15 * time.Second
-	dueEvery     = time.Second
-	dueAgain     = time.Minute // until a deferred event that is still not folded is put into the queue once more
-	dueAtOnce    = 100
-	expandEvery  = time.Second
-	expandAtOnce = 100 // directories, a chunk each
-	conflicts    = 5   // lost races before a batch waits
-	defaultBatch = 256
-	defaultChunk = 500
+	ledgerAge        = 95 * 24 * time.Hour // more than the provider's 90 days of retention
+	clockSkew        = 5 * time.Minute
+	readWait         = 500 * time.Millisecond
+	renewEvery       = 3 * time.Second
+	lastBatch        = 15 * time.Second
+	dueEvery         = time.Second
+	dueAgain         = time.Minute // until a deferred event that is still not folded is put into the queue once more
+	dueAtOnce        = 100
+	expandEvery      = time.Second
+	unconfiguredWait = time.Minute // a newer configuration may know the source by then
+	heldEvery        = 15 * time.Second
+	heldAgain        = time.Hour // between two alarms about the same directory
+	expandAtOnce     = 100       // directories, a chunk each
+	conflicts        = 5         // lost races before a batch waits
+	defaultBatch     = 256
+	defaultChunk     = 500
 )
 
 // New returns a worker that has not begun.
@@ -96,7 +100,7 @@ func New(c Config) *Worker {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Worker{Config: c, metrics: newMetrics(c.Registerer), ended: make(chan struct{}, 1)}
+	return &Worker{Config: c, metrics: newMetrics(c.Registerer), ended: make(chan struct{}, 1), told: make(chan struct{}, 1)}
 }
 
 // Run works until the context ends, then finishes the batch in hand within the grace, returns its leases and returns
@@ -108,6 +112,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	g.Go(func() { w.deferred(ctx) })
 	g.Go(func() { w.expansions(ctx) })
+	g.Go(func() { w.held(ctx) })
 	g.Wait()
 	return nil
 }

@@ -130,7 +130,7 @@ func TestUndecodableBodyIsParkedWholeAndNothingWaitsBehindIt(t *testing.T) {
 		for name, body := range bodies {
 			r.deliver(queue.Delivery{ID: name, Directory: "directory_1", Body: body})
 		}
-		r.deliver(queue.Delivery{Source: "nobody", ID: "unknown source", Directory: "directory_1", Body: []byte("{}")})
+		r.deliver(queue.Delivery{Source: "real", ID: "typed", Body: []byte(`{"id":"typed","event":"dsync.user.created","data":{},"created_at":"2026-07-31T10:00:00Z"}`)})
 		r.send(joins("e1", 1, "ada"))
 		r.start()
 		r.settle()
@@ -145,9 +145,31 @@ func TestUndecodableBodyIsParkedWholeAndNothingWaitsBehindIt(t *testing.T) {
 			}
 			r.wantOutcome(name, store.Parked)
 		}
-		if d := r.dead("nobody", "unknown source"); d.Class != "undecodable" {
-			t.Errorf("of an unknown source: parked as %+v", d)
+		if d := r.dead("real", "typed"); d.Type != "dsync.user.created" || strings.HasPrefix(d.Error, "invalid") {
+			t.Errorf("of a known type: parked as %+v, want its type, and the class said once", d)
 		}
+	})
+}
+
+func TestEventOfASourceThatThisWorkerDoesNotKnowYetIsFoldedOnceItDoes(t *testing.T) {
+	everywhere(t, settings{}, func(t *testing.T, r *rig) {
+		d := plain(joins("e1", 1, "ada", func(e *directory.Event) { e.Source = "newer" }))
+		d.Source = "newer"
+		r.deliver(d)
+		r.deliver(queue.Delivery{Source: "no\x00body", ID: "odd", Directory: "directory_1", Body: []byte("{}")})
+		r.send(joins("e2", 1, "bob"))
+		stop := r.start()
+		r.settle()
+		r.wantOutcome("e2", store.Applied)
+		for source, id := range map[string]string{"newer": "e1", "nobody": "odd"} {
+			if d := r.dead(source, id); d.Class != "unconfigured" || d.Due.IsZero() {
+				t.Errorf("of an unknown source: parked as %+v, want it to be tried again", d)
+			}
+		}
+		stop()
+		r.start(func(c *worker.Config) { c.Sources["newer"] = c.Sources["workos"] })
+		r.advance(2 * time.Minute)
+		r.until("the event is applied", func() bool { return r.ledger("e1").Outcome == store.Applied })
 	})
 }
 
@@ -261,6 +283,17 @@ func TestEventThatIsTooOldIsIgnored(t *testing.T) {
 		if got := r.ledger("e2"); got.Outcome != store.Ignored || !strings.Contains(got.Reason, "max_event_age") {
 			t.Errorf("a microsecond past the age: %+v, want it ignored, saying by which setting", got)
 		}
+	})
+}
+
+func TestForcedDeliveryIsNotLostBehindAPlainOneOfTheSameBatch(t *testing.T) {
+	everywhere(t, settings{}, func(t *testing.T, r *rig) {
+		old := joins("e1", 0, "ada", func(e *directory.Event) { e.Occurred = r.clock().Add(-100 * 24 * time.Hour) })
+		r.send(old)
+		r.replay(old)
+		r.start()
+		r.settle()
+		r.wantOutcome("e1", store.Applied)
 	})
 }
 
