@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,38 +11,68 @@ import (
 	"github.com/rollcallhq/rollcall/internal/directory/directorytest"
 )
 
-// BenchmarkFold folds batches of 256 by one worker: 60 % users, 10 % groups, 30 % memberships, of 20,000 people in 20
-// directories; most events win, and most winners change something. It reports events a second.
+// BenchmarkFold folds batches of 256: 60 % users, 10 % groups, 30 % memberships, of 20,000 people in 20 directories; most
+// events win, and most winners change something. It does so for one partition, and for four of them side by side, as a
+// worker does. It reports events a second.
 func BenchmarkFold(b *testing.B, backend Backend) {
-	const batch = 256
-	s := backend.open(b, config(directory.DecisionKeep))
-	g := rand.New(rand.NewPCG(1, 2))
-	n := 0
-	next := func() []directory.Event {
-		events := make([]directory.Event, batch)
-		for i := range events {
-			n++
-			events[i] = benchEvent(g, n)
-		}
-		return events
+	for _, partitions := range []int{1, 4} {
+		b.Run(fmt.Sprintf("partitions=%d", partitions), func(b *testing.B) { benchFold(b, backend, partitions) })
 	}
-	for range 150 { // the people are there
-		fold(b, s, next()...)
-	}
-	b.ResetTimer()
-	for range b.N {
-		b.StopTimer()
-		events := next()
-		b.StartTimer()
-		fold(b, s, events...)
-	}
-	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "events/s")
 }
 
-func benchEvent(g *rand.Rand, n int) directory.Event {
-	person := g.IntN(20_000)
+const benchBatch = 256
+
+func benchFold(b *testing.B, backend Backend, partitions int) {
+	s := backend.open(b, config(directory.DecisionKeep))
+	streams := make([]*benchStream, partitions)
+	for i := range streams {
+		streams[i] = &benchStream{random: rand.New(rand.NewPCG(1, uint64(i))), partition: i, people: 20_000 / partitions}
+		for range 150 / partitions { // the people are there
+			fold(b, s, streams[i].batch()...)
+		}
+	}
+	work := make([][][]directory.Event, partitions)
+	for n := range b.N {
+		i := n % partitions
+		work[i] = append(work[i], streams[i].batch())
+	}
+	b.ResetTimer()
+	var running sync.WaitGroup
+	for _, batches := range work {
+		running.Go(func() {
+			for _, events := range batches {
+				if err := Fold(b.Context(), s, events); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	running.Wait()
+	b.ReportMetric(float64(b.N*benchBatch)/b.Elapsed().Seconds(), "events/s")
+}
+
+// benchStream is what is told of some directories of its own.
+type benchStream struct {
+	random    *rand.Rand
+	partition int
+	people    int
+	n         int
+}
+
+func (s *benchStream) batch() []directory.Event {
+	events := make([]directory.Event, benchBatch)
+	for i := range events {
+		s.n++
+		events[i] = s.event()
+	}
+	return events
+}
+
+func (s *benchStream) event() directory.Event {
+	g, n := s.random, s.n
+	person := g.IntN(s.people)
 	e := directory.Event{
-		Source: "workos", ID: fmt.Sprintf("event_01K1FZ5Q7Y%016d", n), Type: "dsync.user.updated", Directory: fmt.Sprintf("directory_%02d", person%20),
+		Source: "workos", ID: fmt.Sprintf("event_01K1FZ5Q7Y%d%015d", s.partition, n), Type: "dsync.user.updated", Directory: fmt.Sprintf("directory_%d_%02d", s.partition, person%20),
 		Organization: "org_01K1FZ5Q7Y", Occurred: directorytest.Start.Add(time.Duration(n) * time.Millisecond), Subject: directory.SubjectUser,
 	}
 	user := fmt.Sprintf("directory_user_01K1FZ5Q7Y%012d", person)
