@@ -150,8 +150,9 @@ func (a Auth) appRole() (method, error) {
 }
 
 func (m appRole) login(ctx context.Context, client *api.Client) (*token, error) {
-	roleID, err := m.roleID, error(nil)
+	roleID := m.roleID
 	if m.roleIDFile != nil {
+		var err error
 		if roleID, err = m.roleIDFile.text(ctx); err != nil {
 			return nil, fmt.Errorf("vault: role id: %w", err)
 		}

@@ -226,7 +226,7 @@ func (s *session) outlive(ctx context.Context, t *token, watching *sync.WaitGrou
 			return false
 		case <-s.refused:
 			return false
-		case <-done: // nil or not, its end is near
+		case <-done: //nolint:errcheck // nil or not, its end is near
 			return true
 		case renewal := <-renewed:
 			s.expires(time.Duration(renewal.Secret.Auth.LeaseDuration) * time.Second)

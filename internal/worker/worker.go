@@ -130,7 +130,7 @@ func (w *Worker) partition(ctx context.Context, n int) {
 			w.hold(ctx, lease, log)
 			w.metrics.partitions.Dec()
 		case errors.Is(err, queue.ErrHeld):
-			wait(ctx, 200*time.Millisecond+rand.N(300*time.Millisecond))
+			wait(ctx, 200*time.Millisecond+rand.N(300*time.Millisecond)) //nolint:gosec // jitter
 		case ctx.Err() == nil:
 			log.Warn().Err(err).Msg("partition not to be had; trying again")
 			wait(ctx, retry.NextBackOff())

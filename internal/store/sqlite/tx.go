@@ -82,9 +82,9 @@ func joined(columns, name string, names ...string) string {
 // Indexes are named where the primary key begins with the same columns: SQLite does not know how many users a directory
 // has, and would read them all.
 const (
-	bearersByKey = ` FROM json_each(?1) k
+	holdersByKey = ` FROM json_each(?1) k
 	CROSS JOIN users r INDEXED BY users_account ON r.source = k.value->>0 AND r.directory = k.value->>1 AND r.account_key = k.value->>2`
-	edgesByKey = bearersByKey + `
+	edgesByKey = holdersByKey + `
 	CROSS JOIN memberships m INDEXED BY memberships_user ON m.source = r.source AND m.directory = r.directory AND m.user_id = r.user_id`
 	edgesByUser = ` FROM json_each(?1) k
 	CROSS JOIN memberships m INDEXED BY memberships_user ON m.source = k.value->>0 AND m.directory = k.value->>1 AND m.user_id = k.value->>2`
@@ -100,13 +100,13 @@ var (
 	eventsByID      = `SELECT ` + prefix("r", table.EventColumns) + ` FROM json_each(?1) k CROSS JOIN events r ON r.source = k.value->>0 AND r.id = k.value->>1`
 	directoriesByID = joined(table.DirectoryColumns, "directories")
 	usersByID       = joined(table.BearerColumns, "users", "user_id")
-	usersByKey      = `SELECT ` + prefix("r", table.UserColumns) + bearersByKey
+	usersByKey      = `SELECT ` + prefix("r", table.UserColumns) + holdersByKey
 	groupsByID      = joined(table.GroupColumns, "groups", "group_id")
 	edgesByID       = joined(table.EdgeColumns, "memberships", "group_id", "user_id")
 	accountsByKey   = joined(table.AccountColumns, "accounts", "account_key")
 	grantsByKey     = joined(table.GrantColumns, "grants", "account_key")
 	edgesOf         = `SELECT ` + prefix("m", table.EdgeColumns) + edgesByKey
-	edgesWith       = `SELECT ` + prefix("m", table.EdgeColumns) + bearersByKey + `
+	edgesWith       = `SELECT ` + prefix("m", table.EdgeColumns) + holdersByKey + `
 		CROSS JOIN memberships m ON m.source = r.source AND m.directory = r.directory AND m.group_id = k.value->>3 AND m.user_id = r.user_id`
 	groupsOf     = groupsOfEdges(edgesByKey)
 	edgesOfUser  = `SELECT ` + prefix("m", table.EdgeColumns) + edgesByUser
