@@ -14,7 +14,6 @@ import (
 	"path"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -60,7 +59,7 @@ type ReceiverConfig struct {
 	Sources        []Source
 	Queue          Enqueuer
 	BodyLimit      int64               // bytes
-	InFlight       int                 // deliveries at once; more are told to come again
+	InFlight       int                 // deliveries at once whose body is here; more are told to come again
 	TrustedProxies []netip.Prefix      // whose X-Forwarded-For is believed, for the log; empty is nobody's
 	OnStale        func(source string) // told of a validly signed delivery that came too late; returns at once; may be nil
 	Log            zerolog.Logger
@@ -69,12 +68,21 @@ type ReceiverConfig struct {
 }
 
 // Receiver answers the senders. It is an http.Handler.
+//
+// A request whose headers claim no signature of the source's scheme is answered before its body is read. The body of
+// any other is unproven until its signature is verified, and what unproven bodies hold is bounded together: 8 times
+// InFlight of them are read at once, each may hold 16 KiB, and all beyond that 64 MiB, or four times BodyLimit if that is
+// more. Past a bound a sender is told to come again. So while somebody fills the 64 MiB, deliveries of up to 16 KiB are
+// taken still, and larger ones wait until those bodies' time is over: see Timeouts.
 type Receiver struct {
-	config   ReceiverConfig
-	echo     *echo.Echo
-	metrics  metrics
-	unknown  *source // stands for every path that is no source's
-	inFlight atomic.Int64
+	config  ReceiverConfig
+	echo    *echo.Echo
+	metrics metrics
+	unknown *source // stands for every path that is no source's
+
+	readers  budget // requests whose body is being read
+	unproven budget // bytes that bodies hold beyond freeBytes, until they are proven or refused
+	inFlight budget // deliveries whose body was read and that are not answered
 }
 
 // source is a Source with what is worked out once.
@@ -103,7 +111,10 @@ func NewReceiver(c ReceiverConfig) (*Receiver, error) {
 		c.OnStale = func(string) {}
 	}
 	r := &Receiver{config: c, echo: newEcho()}
-	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.inFlight.Load()) })
+	r.inFlight.limit = int64(c.InFlight)
+	r.readers.limit = readersInFlight * r.inFlight.limit
+	r.unproven.limit = max(unprovenBytes, 4*c.BodyLimit)
+	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.inFlight.used.Load()) })
 	r.unknown = &source{Source: Source{Name: unknownSource}, metrics: r.metrics.ofUnknown(), limiter: newLineLimiter()}
 	r.echo.IPExtractor = clientIP(c.TrustedProxies)
 	r.echo.HTTPErrorHandler = func(err error, ec echo.Context) { r.answer(ec, r.unknown, fromEcho(err)) }

@@ -40,7 +40,7 @@ type Ops struct {
 // NewOps takes what readiness looks at, besides draining, and where the metrics are.
 func NewOps(checks []Check, metrics prometheus.Gatherer) *Ops {
 	o := &Ops{echo: newEcho()}
-	o.checks = append([]Check{{Name: "draining", Local: true, Probe: o.probeDraining}}, checks...)
+	o.checks = append([]Check{{Name: "not draining", Local: true, Probe: o.probeDraining}}, checks...)
 	problemsOf(o.echo)
 	o.echo.GET("/livez", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	o.echo.GET("/readyz", o.readyz)

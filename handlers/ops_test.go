@@ -35,17 +35,17 @@ func TestReadinessIsLocal(t *testing.T) {
 	}{
 		"all well": {
 			[]Check{{"keys", true, passing}, {"queue", false, passing}}, false, 200,
-			"ready\ndraining ok\nkeys ok\nqueue (shared) ok\n",
+			"ready\nnot draining ok\nkeys ok\nqueue (shared) ok\n",
 		},
 		"a shared outage": {
 			[]Check{{"keys", true, passing}, {"queue", false, failing("refused\nhint: start it")}}, false, 200,
-			"ready\ndraining ok\nkeys ok\nqueue (shared) failed: refused\n  hint: start it\n",
+			"ready\nnot draining ok\nkeys ok\nqueue (shared) failed: refused\n  hint: start it\n",
 		},
 		"our own": {
 			[]Check{{"keys", true, failing("too old")}, {"queue", false, passing}}, false, 503,
-			"not ready\ndraining ok\nkeys failed: too old\nqueue (shared) ok\n",
+			"not ready\nnot draining ok\nkeys failed: too old\nqueue (shared) ok\n",
 		},
-		"draining": {nil, true, 503, "not ready\ndraining failed: the process is stopping\n"},
+		"draining": {nil, true, 503, "not ready\nnot draining failed: the process is stopping\n"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestChecksRunSideBySideAndEndInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		ops := NewOps([]Check{{"one", false, hang}, {"two", false, hang}, {"three", true, passing}}, prometheus.NewRegistry())
-		want := "ready\ndraining ok\none (shared) failed: context deadline exceeded\ntwo (shared) failed: context deadline exceeded\nthree ok\n"
+		want := "ready\nnot draining ok\none (shared) failed: context deadline exceeded\ntwo (shared) failed: context deadline exceeded\nthree ok\n"
 		if w := get(ops, "/readyz?verbose"); w.Body.String() != want {
 			t.Errorf("got %s", w.Body)
 		}

@@ -1,14 +1,12 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"runtime"
@@ -31,6 +29,7 @@ type delivery struct {
 	begun    time.Time
 	body     []byte
 	read     bool          // the whole body was
+	claimed  int64         // bytes of the budget for what is unproven
 	proof    verify.Result // of the key that signed; also of a stale one
 	verified bool
 	identity provider.Identity
@@ -46,6 +45,7 @@ func (r *Receiver) answer(c echo.Context, s *source, refused error) {
 		d.cause = r.take(c, &d)
 	}
 	d.outcome = d.answer()
+	d.leaveUnread(c)
 	r.write(c, &d)
 	took := r.config.Now().Sub(d.begun)
 	s.metrics.count(&d, took)
@@ -56,25 +56,29 @@ func (r *Receiver) answer(c echo.Context, s *source, refused error) {
 }
 
 // take does what stands between a request and its place in the queue, in the order in which it costs us more. Until the
-// signature is verified, the body is seen by nothing but the verifier.
+// signature is verified, the body is seen by nothing but the verifier. A place among those in flight is taken once the
+// body is here, so that senders whose bodies do not come hold none.
 func (r *Receiver) take(c echo.Context, d *delivery) (err error) {
 	defer recovered(&err)
 	req, s := c.Request(), d.source
 	if err := s.admits(req, r.config.BodyLimit); err != nil {
 		return err
 	}
-	defer r.inFlight.Add(-1)
-	if r.inFlight.Add(1) > int64(r.config.InFlight) {
-		return errOverload
-	}
-	// The writer below echo's is the one that closes the connection when the limit is passed.
-	if d.body, err = readBody(http.MaxBytesReader(c.Response().Writer, req.Body, r.config.BodyLimit), req.ContentLength); err != nil {
+	if err := s.Verifier.Precheck(req.Header); err != nil {
 		return err
 	}
-	d.read = true
+	defer r.release(d)
+	if err := r.readBody(c, d); err != nil {
+		return err
+	}
+	if !r.inFlight.take(1) {
+		return errOverload
+	}
+	defer r.inFlight.give(1)
 	if err := r.prove(req, d); err != nil {
 		return err
 	}
+	r.release(d)
 	d.identity = s.identify(d.body)
 	return r.enqueue(req.Context(), d)
 }
@@ -112,23 +116,6 @@ func (s *source) speaks(contentType string) bool {
 func unencoded(h http.Header) bool {
 	values := h.Values("Content-Encoding")
 	return len(values) == 0 || len(values) == 1 && (values[0] == "" || strings.EqualFold(values[0], "identity"))
-}
-
-// firstRead is the room that a declared length is believed before its bytes come.
-const firstRead = 64 << 10
-
-func readBody(body io.Reader, declared int64) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(int(min(max(declared, 0), firstRead)) + bytes.MinRead)
-	_, err := b.ReadFrom(body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errAborted, err)
-	}
-	return b.Bytes(), nil
 }
 
 // prove verifies the signature. A delivery without a key to check it with is our trouble, never the sender's.

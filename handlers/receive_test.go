@@ -347,7 +347,7 @@ func TestMoreDeliveriesThanTheLimitAreToldToComeAgain(t *testing.T) {
 	req := rig.signed(t, eventBody("event_1"), rig.now)
 	go func() { first <- rig.do(req).Code }()
 	<-entered
-	if n := rig.inFlight.Load(); n != 1 {
+	if n := rig.inFlight.used.Load(); n != 1 {
 		t.Errorf("%d in flight", n)
 	}
 	if w := rig.do(rig.signed(t, eventBody("event_2"), rig.now)); w.Code != 503 || w.Header().Get("Retry-After") == "" {
@@ -549,16 +549,16 @@ rollcall_deliveries_total{outcome="unavailable",source="workos"} 0
 rollcall_deliveries_total{outcome="unknown_source",source="unknown"} 1
 # HELP rollcall_delivery_bytes Size of the bodies that were read whole.
 # TYPE rollcall_delivery_bytes histogram
-rollcall_delivery_bytes_bucket{le="256"} 5
-rollcall_delivery_bytes_bucket{le="1024"} 5
-rollcall_delivery_bytes_bucket{le="4096"} 5
-rollcall_delivery_bytes_bucket{le="16384"} 5
-rollcall_delivery_bytes_bucket{le="65536"} 5
-rollcall_delivery_bytes_bucket{le="262144"} 5
-rollcall_delivery_bytes_bucket{le="1.048576e+06"} 5
-rollcall_delivery_bytes_bucket{le="+Inf"} 5
-rollcall_delivery_bytes_sum 540
-rollcall_delivery_bytes_count 5
+rollcall_delivery_bytes_bucket{le="256"} 4
+rollcall_delivery_bytes_bucket{le="1024"} 4
+rollcall_delivery_bytes_bucket{le="4096"} 4
+rollcall_delivery_bytes_bucket{le="16384"} 4
+rollcall_delivery_bytes_bucket{le="65536"} 4
+rollcall_delivery_bytes_bucket{le="262144"} 4
+rollcall_delivery_bytes_bucket{le="1.048576e+06"} 4
+rollcall_delivery_bytes_bucket{le="+Inf"} 4
+rollcall_delivery_bytes_sum 432
+rollcall_delivery_bytes_count 4
 # HELP rollcall_delivery_duration_seconds Time from a delivery's headers to its answer.
 # TYPE rollcall_delivery_duration_seconds histogram
 rollcall_delivery_duration_seconds_bucket{source="unknown",le="0.0005"} 1

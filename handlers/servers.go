@@ -17,16 +17,28 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// ErrNoDrain makes the end skip DrainDelay when it is the cause that Run's context is cancelled with: the process cannot go
+// on meanwhile, so that load balancers are better off with a closed port.
+var ErrNoDrain = errors.New("the end does not wait for load balancers")
+
 // Timeouts bound what a client may take its time for. Zero takes the default.
 type Timeouts struct {
 	ReadHeader time.Duration // from the connection's first byte to the end of the headers; 5 s
 	Read       time.Duration // of the whole request; 15 s
+	Body       time.Duration // from the headers' end to the body's, of senders' requests; 5 s
 	Write      time.Duration // from the headers' end to the answer's; 30 s
 	Idle       time.Duration // between two requests; 120 s, more than load balancers keep a connection
 }
 
 // MaxHeaderBytes bounds a request's line and headers.
 const MaxHeaderBytes = 16 << 10
+
+// What one HTTP/2 connection of a sender may have going at once, and the room for its frames: without a bound one
+// connection could keep hundreds of bodies open.
+const (
+	maxStreams    = 64
+	maxFrameBytes = 16 << 10
+)
 
 // ServersConfig says what listens where. An empty address does not listen. Zero durations take the defaults.
 type ServersConfig struct {
@@ -66,7 +78,7 @@ type server struct {
 // NewServers checks the configuration. Nothing listens yet.
 func NewServers(c ServersConfig) (*Servers, error) {
 	c.Timeouts = Timeouts{
-		ReadHeader: cmp.Or(c.Timeouts.ReadHeader, 5*time.Second), Read: cmp.Or(c.Timeouts.Read, 15*time.Second),
+		ReadHeader: cmp.Or(c.Timeouts.ReadHeader, 5*time.Second), Read: cmp.Or(c.Timeouts.Read, 15*time.Second), Body: cmp.Or(c.Timeouts.Body, 5*time.Second),
 		Write: cmp.Or(c.Timeouts.Write, 30*time.Second), Idle: cmp.Or(c.Timeouts.Idle, 120*time.Second),
 	}
 	c.Shutdown = cmp.Or(c.Shutdown, 20*time.Second)
@@ -82,7 +94,7 @@ func NewServers(c ServersConfig) (*Servers, error) {
 	}
 	s := &Servers{config: c}
 	if c.Public != "" {
-		public := s.server("public", c.Public, s.closing(c.Receiver))
+		public := s.server("public", c.Public, s.closing(bodyWithin(c.Timeouts.Body, c.Receiver)))
 		if c.Certificate != nil {
 			public.http.TLSConfig = c.Certificate.TLS()
 		}
@@ -109,8 +121,17 @@ func (s *Servers) server(name, address string, handler http.Handler) *server {
 	return &server{name: name, address: address, http: &http.Server{
 		Handler: handler, MaxHeaderBytes: MaxHeaderBytes,
 		ReadHeaderTimeout: t.ReadHeader, ReadTimeout: t.Read, WriteTimeout: t.Write, IdleTimeout: t.Idle,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrameBytes},
 		ErrorLog: stdlog.New(serverLog{s.config.Log.With().Str("listener", name).Logger()}, "", 0),
 	}}
+}
+
+// bodyWithin gives a request's body its own time, so that one that stalls is cut off long before the connection would be.
+func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // every server's writer has deadlines
+		next.ServeHTTP(w, req)
+	})
 }
 
 // closing asks clients, once the process drains, to take their next request elsewhere.
@@ -131,14 +152,15 @@ func (s *Servers) Listen(ctx context.Context) error {
 			for _, open := range s.servers[:i] {
 				err = errors.Join(err, open.listener.Close())
 			}
-			return fmt.Errorf("listen, %s listener: %w%s", one.name, err, listenHint(err))
+			return fmt.Errorf("listen, %s listener: %w%s", one.name, err, ListenHint(err))
 		}
 		one.listener = l
 	}
 	return nil
 }
 
-func listenHint(err error) string {
+// ListenHint is what to do about an address that cannot be listened on, a line of its own.
+func ListenHint(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "\nhint: another process has that port; stop it or choose another address"
@@ -160,8 +182,8 @@ func (s *Servers) Addr(name string) net.Addr {
 }
 
 // Run serves until the context ends or a listener fails, and returns when all has ended: nil after an orderly end. The
-// end is unready at once; not listening to senders after DrainDelay; what is under way is answered, within Shutdown; the
-// operators' listener last.
+// end is unready at once; not listening to senders after DrainDelay, unless the context's cause is ErrNoDrain; what is
+// under way is answered, within Shutdown; the operators' listener last.
 func (s *Servers) Run(ctx context.Context) error {
 	if len(s.servers) > 0 && s.servers[0].listener == nil {
 		if err := s.Listen(ctx); err != nil {
@@ -183,7 +205,8 @@ func (s *Servers) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, s.end(context.WithoutCancel(ctx), err == nil))
+	asked := err == nil && !errors.Is(context.Cause(ctx), ErrNoDrain)
+	err = errors.Join(err, s.end(context.WithoutCancel(ctx), asked))
 	serving.Wait()
 	return err
 }
@@ -205,10 +228,12 @@ func (s *Servers) end(ctx context.Context, asked bool) error {
 	if s.config.Ops != nil {
 		s.config.Ops.Drain()
 	}
-	s.config.Log.Info().Dur("delay", s.config.DrainDelay).Msg("draining")
-	if asked {
-		<-time.After(s.config.DrainDelay)
+	delay := s.config.DrainDelay
+	if !asked {
+		delay = 0
 	}
+	s.config.Log.Info().Dur("delay", delay).Msg("draining")
+	<-time.After(delay)
 	ctx, cancel := context.WithTimeout(ctx, s.config.Shutdown)
 	defer cancel()
 	return errors.Join(s.shut(ctx, false), s.shut(ctx, true))

@@ -26,6 +26,7 @@ import (
 type running struct {
 	*Servers
 	stop  context.CancelFunc
+	end   context.CancelCauseFunc
 	ended chan error
 }
 
@@ -46,8 +47,9 @@ func (r *rig) run(t testing.TB, changes ...func(*ServersConfig)) *running {
 	if err := servers.Listen(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	run := &running{Servers: servers, stop: stop, ended: make(chan error, 1)}
+	ctx, end := context.WithCancelCause(context.WithoutCancel(t.Context()))
+	stop := func() { end(nil) }
+	run := &running{Servers: servers, stop: stop, end: end, ended: make(chan error, 1)}
 	go func() { run.ended <- servers.Run(ctx); close(run.ended) }()
 	t.Cleanup(func() {
 		stop()
@@ -177,7 +179,7 @@ func TestASlowSenderIsCutOff(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"headers that never end": {"POST /webhooks/workos HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
 		"a body that never comes": {
-			"POST /webhooks/workos HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{", "HTTP/1.1 503",
+			"POST /webhooks/workos HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nWorkOS-Signature: " + wrongSignature + "\r\nContent-Length: 10\r\n\r\n{", "HTTP/1.1 503",
 		},
 	} {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", run.Addr("public").String())
@@ -254,6 +256,20 @@ func TestDrainingLosesNoRequest(t *testing.T) {
 	}
 	if err := <-run.ended; err != nil {
 		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestAnEndThatNobodyAskedForDoesNotWaitForLoadBalancers(t *testing.T) {
+	t.Parallel()
+	run := newRig(t).run(t, func(c *ServersConfig) { c.DrainDelay = time.Minute })
+	run.end(fmt.Errorf("the worker: %w", ErrNoDrain))
+	select {
+	case err := <-run.ended:
+		if err != nil {
+			t.Errorf("Run: %v, want nil: its own end was an orderly one", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("after 20s Run still waits")
 	}
 }
 

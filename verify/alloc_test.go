@@ -19,4 +19,7 @@ func TestMACAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { _, _ = v.Verify(h, body, keys, now) }); n > 0.1 {
 		t.Errorf("Verify() allocates %v times, want none", n)
 	}
+	if n := testing.AllocsPerRun(1000, func() { _ = v.Precheck(h) }); n > 0 {
+		t.Errorf("Precheck() allocates %v times, want none", n)
+	}
 }

@@ -67,6 +67,14 @@ type names struct {
 // Scheme returns the description that the verifier was made from.
 func (v *Verifier) Scheme() Scheme { return v.scheme }
 
+// Precheck tells what Verify would say of the headers alone: ErrMissing or ErrMalformed, or nil when they claim a
+// signature of the scheme's form, which proves nothing. With it a body that cannot be valid need not be read. It
+// allocates nothing, except for the error's text.
+func (v *Verifier) Precheck(h http.Header) error {
+	var c claim
+	return v.read(h, &c)
+}
+
 // Verify checks that one of the keys signed this body and these headers, and that the signature's time is within the
 // tolerances of now; exactly the tolerance still is. With ErrStale and ErrFuture the result is valid too.
 func (v *Verifier) Verify(h http.Header, body []byte, keys []*Key, now time.Time) (Result, error) {

@@ -180,10 +180,12 @@ func TestForgedHeadersAreRefusedForTheRightReason(t *testing.T) {
 		"ten thousand signatures":     {[]string{stamp + strings.Repeat(", "+sig, 10_000)}, verify.ErrMalformed},
 		"a header of a million bytes": {[]string{strings.Repeat("v1=0,", 200_000)}, verify.ErrMalformed},
 	} {
-		_, err := v.Verify(http.Header{"Workos-Signature": c.header}, body, k, now)
+		h := http.Header{"Workos-Signature": c.header}
+		_, err := v.Verify(h, body, k, now)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: Verify() = %v, want %v", what, err, c.want)
 		}
+		checkPrecheck(t, what, v.Precheck(h), c.want)
 		if err != nil && (strings.Contains(err.Error(), mac) || strings.Contains(err.Error(), "c2VjcmV0")) {
 			t.Errorf("%s: the error %q tells the signature or the secret", what, err)
 		}
@@ -225,6 +227,19 @@ func TestStandardWebhooksHeadersAreStrict(t *testing.T) {
 		if _, err := v.Verify(h, body, k, now); !errors.Is(err, c.want) {
 			t.Errorf("%s: Verify() = %v, want %v", what, err, c.want)
 		}
+		checkPrecheck(t, what, v.Precheck(h), c.want)
+	}
+}
+
+// checkPrecheck checks that the headers alone are refused when the form is wrong, and only then.
+func checkPrecheck(t *testing.T, what string, got, verified error) {
+	t.Helper()
+	want := verified
+	if !errors.Is(verified, verify.ErrMissing) && !errors.Is(verified, verify.ErrMalformed) {
+		want = nil
+	}
+	if !errors.Is(got, want) {
+		t.Errorf("%s: Precheck() = %v, want %v", what, got, want)
 	}
 }
 
