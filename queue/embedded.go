@@ -106,7 +106,7 @@ func lockFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("open the queue's lock: %w\nhint: the folder of queue.embedded.path must be there and writable", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w\nhint: another rollcall uses this queue; only one process can, use Redis for several", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("lock %s: %w\nhint: another rollcall uses this queue and has to be stopped first; only one process can, use Redis for several", path, err), f.Close())
 	}
 	return f, nil
 }
@@ -365,7 +365,7 @@ func (q *Embedded) head(ctx context.Context, partition, max int) ([]Entry, error
 	}
 	defer func() { _ = rows.Close() }()
 	var out []Entry
-	for rows.Next() {
+	for bytes := 0; bytes <= readBytes && rows.Next(); {
 		var e Entry
 		var seq, received, signedAt int64
 		if err := rows.Scan(&seq, &e.Source, &e.ID, &e.Directory, &e.Origin, &received, &e.KeyVersion, &signedAt, &e.Force, &e.Body); err != nil {
@@ -373,7 +373,7 @@ func (q *Embedded) head(ctx context.Context, partition, max int) ([]Entry, error
 		}
 		e.Ref = Ref(strconv.FormatInt(seq, 10))
 		e.Received, e.SignedAt = time.UnixMicro(received).UTC(), fromMilli(signedAt)
-		out = append(out, e)
+		out, bytes = append(out, e), bytes+len(e.Body)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read partition %d: %w: %w", partition, ErrUnavailable, err)
@@ -462,6 +462,22 @@ func (q *Embedded) Stats(ctx context.Context) (Stats, error) {
 		s.Partitions[n].Leased = q.leases[n] != "" && time.Now().Before(q.until[n])
 	}
 	return s, rows.Err()
+}
+
+// Forget implements Queue.
+func (q *Embedded) Forget(ctx context.Context) (n int64, err error) {
+	err = q.write(ctx, func(tx *sql.Tx) error {
+		deleted, err := tx.Exec(`DELETE FROM marks`)
+		if err != nil {
+			return err
+		}
+		n, err = deleted.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("forget the ids seen: %w: %w", ErrUnavailable, err)
+	}
+	return n, nil
 }
 
 // Durability implements Queue: the file is synced at every commit.

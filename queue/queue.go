@@ -75,6 +75,11 @@ type Queue interface {
 	// Stats counts what waits.
 	Stats(ctx context.Context) (Stats, error)
 
+	// Forget forgets all ids seen, so that what is sent again is taken again: after the database was restored to a state
+	// that lacks events which the queue remembers. What waits stays, and so do leases. It returns how many ids it forgot;
+	// with ErrUnavailable it may have forgotten a part, and a second Forget forgets the rest.
+	Forget(ctx context.Context) (int64, error)
+
 	// Durability asks the backend what a 200 may promise.
 	Durability(ctx context.Context) (Durability, error)
 
@@ -86,7 +91,8 @@ type Lease interface {
 	Partition() int
 
 	// Read returns up to max entries from the head of the partition, oldest first, waiting up to wait (at most a second)
-	// for one to come. It returns the same ones until they are acknowledged.
+	// for one to come. It returns the same ones until they are acknowledged. A read is bounded in bytes, too: it ends with
+	// the entry that brings the bodies past 8 MiB, though there are more; so one entry comes, however large.
 	Read(ctx context.Context, max int, wait time.Duration) ([]Entry, error)
 
 	// Ack removes exactly these entries and renews the lease. With ErrLeaseLost nothing was removed.
@@ -141,7 +147,7 @@ func (s Stats) Oldest() (t time.Time) {
 // Class says what survives what.
 type Class string
 
-// The classes, strongest first.
+// The classes, strongest first. Of several servers the weakest counts.
 const (
 	Fsynced  Class = "fsynced"  // on disk before Enqueue returns
 	Everysec Class = "everysec" // on disk within about a second
@@ -168,4 +174,5 @@ const (
 	defaultMemory   = 24 * time.Hour
 	defaultLease    = 10 * time.Second
 	longestReadWait = time.Second
+	readBytes       = 8 << 20 // of bodies; a read ends when there are more
 )

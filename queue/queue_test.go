@@ -1,9 +1,11 @@
 package queue_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -158,6 +160,40 @@ func TestRedisOutOfMemoryRefusesAndMarksNothing(t *testing.T) {
 	noMarkWithoutEntry(t, c)
 }
 
+func TestAnEntryThatCannotBeAddedIsNotMarked(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(ctx context.Context, c *redis.Client, stream string) error{
+		"a string stands where the stream should": func(ctx context.Context, c *redis.Client, stream string) error {
+			return c.Set(ctx, stream, "x", 0).Err()
+		},
+		"the stream has no id left": func(ctx context.Context, c *redis.Client, stream string) error { // its length can be told: only XADD fails
+			return c.XAdd(ctx, &redis.XAddArgs{Stream: stream, ID: "18446744073709551615-18446744073709551615", Values: []string{"id", "last"}}).Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := testenv.Redis(t)
+			q, c, d := openRedis(t, server, queue.RedisConfig{}), client(t, server), delivery(1)
+			stream := fmt.Sprintf("rc:{test:%d}:s", d.Partition())
+			if err := spoil(t.Context(), c, stream); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := q.Enqueue(t.Context(), d); !errors.Is(err, queue.ErrUnavailable) {
+				t.Errorf("Enqueue() = %v, %v, want ErrUnavailable", got, err)
+			}
+			if marks, err := c.Keys(t.Context(), "*:d:*").Result(); err != nil || len(marks) > 0 {
+				t.Errorf("marked as seen: %q, %v, want nothing", marks, err)
+			}
+			if err := c.Del(t.Context(), stream).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := q.Enqueue(t.Context(), d); err != nil || got != queue.Accepted {
+				t.Errorf("Enqueue() when the stream is well = %v, %v, want accepted", got, err)
+			}
+		})
+	}
+}
+
 func TestRedisThatForgotItsScriptsOrEverythingGoesOn(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
@@ -296,7 +332,9 @@ func TestDurabilityIsFoundOut(t *testing.T) {
 		"everysec":           {[]string{"appendfsync everysec"}, queue.Everysec, ""},
 		"no fsync":           {[]string{"appendfsync no"}, queue.Memory, ""},
 		"no file":            {[]string{"appendonly no"}, queue.Memory, ""},
-		"evicting":           {[]string{"maxmemory-policy allkeys-lru"}, queue.Fsynced, "noeviction"},
+		"evicting":           {[]string{"maxmemory-policy allkeys-lru"}, queue.Memory, "deliveries away; set it to noeviction"},
+		"evicting marks":     {[]string{"maxmemory-policy volatile-ttl"}, queue.Fsynced, "no deliveries; set it to noeviction"},
+		"everysec, marks":    {[]string{"appendfsync everysec", "maxmemory-policy volatile-lru"}, queue.Everysec, "noeviction"},
 		"no CONFIG":          {[]string{"rename-command CONFIG hidden"}, queue.Unknown, "+config|get"},
 		"no CONFIG, no file": {[]string{"rename-command CONFIG hidden", "appendonly no"}, queue.Memory, "appendonly"},
 	} {
@@ -307,6 +345,221 @@ func TestDurabilityIsFoundOut(t *testing.T) {
 				t.Errorf("Durability() = %+v, %v, want %s and %q", got, err, c.want, c.detail)
 			}
 		})
+	}
+}
+
+func TestAFailoverThatMayLoseIsTold(t *testing.T) {
+	t.Parallel()
+	primary, replica := testenv.Redis(t), testenv.Redis(t)
+	host, port, _ := strings.Cut(primary.Addr(), ":")
+	if err := client(t, replica).SlaveOf(t.Context(), host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	q := openRedis(t, primary, queue.RedisConfig{})
+	const warning = "min-replicas-to-write is 0"
+	until(t, func() error {
+		got, err := q.Durability(t.Context())
+		if err != nil || got.Class != queue.Fsynced || !strings.Contains(got.Detail, warning) {
+			return fmt.Errorf("Durability() = %+v, %v, want fsynced and %q", got, err, warning)
+		}
+		return nil
+	})
+	if err := client(t, primary).ConfigSet(t.Context(), "min-replicas-to-write", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := q.Durability(t.Context()); err != nil || got != (queue.Durability{Class: queue.Fsynced}) {
+		t.Errorf("Durability() with a replica that must write = %+v, %v, want fsynced and no detail", got, err)
+	}
+}
+
+func TestAQuestionWithoutAnAnswerIsNotUnknownDurability(t *testing.T) {
+	t.Parallel()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	go func() {
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			go answerPings(conn)
+		}
+	}()
+	q, err := queue.OpenRedis(queue.RedisConfig{Addrs: []string{server.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if got, err := q.Durability(ctx); !errors.Is(err, queue.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Durability() of a Redis that hangs at CONFIG = %+v, %v, want ErrUnavailable by a time-out", got, err)
+	}
+}
+
+// answerPings is a Redis that knows nothing of connections' settings, answers pings, and hangs at all else.
+func answerPings(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		switch strings.ToLower(lines.Text()) {
+		case "hello", "client":
+			_, _ = fmt.Fprint(conn, "-ERR unknown command\r\n")
+		case "ping":
+			_, _ = fmt.Fprint(conn, "+PONG\r\n")
+		}
+	}
+}
+
+// until waits for something to become true.
+func until(t *testing.T, is func() error) {
+	t.Helper()
+	for began := time.Now(); ; {
+		err := is()
+		if err == nil {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatal(err)
+		}
+	}
+}
+
+// cluster starts two masters that share the slots.
+func cluster(t *testing.T) [2]*testenv.RedisServer {
+	t.Helper()
+	var nodes [2]*testenv.RedisServer
+	var buses [2]string
+	for i := range nodes {
+		bus, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, buses[i], _ = net.SplitHostPort(bus.Addr().String())
+		_ = bus.Close()
+		nodes[i] = testenv.Redis(t, "cluster-enabled yes", "cluster-port "+buses[i])
+		if err := client(t, nodes[i]).ClusterAddSlotsRange(t.Context(), 8192*i, 8192*i+8191).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, port, _ := strings.Cut(nodes[1].Addr(), ":")
+	if err := client(t, nodes[0]).Do(t.Context(), "CLUSTER", "MEET", host, port, buses[1]).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range nodes {
+		until(t, func() error {
+			info, err := client(t, node).ClusterInfo(t.Context()).Result()
+			if err == nil && (!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_size:2")) {
+				err = errors.New(info)
+			}
+			return err
+		})
+	}
+	return nodes
+}
+
+func openCluster(t *testing.T, nodes [2]*testenv.RedisServer) *queue.Redis {
+	t.Helper()
+	q, err := queue.OpenRedis(queue.RedisConfig{Addrs: []string{nodes[0].Addr(), nodes[1].Addr()}, Environment: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+func TestOfAClusterTheWeakestMasterCounts(t *testing.T) {
+	t.Parallel()
+	nodes := cluster(t)
+	q := openCluster(t, nodes)
+	for n, step := range []struct {
+		node           int
+		setting, value string
+		want           queue.Class
+		detail         []string // "" is none
+	}{
+		{0, "appendfsync", "always", queue.Fsynced, nil},
+		{0, "appendfsync", "everysec", queue.Everysec, []string{"weaker than the other masters: " + nodes[0].Addr()}},
+		{1, "maxmemory-policy", "allkeys-lru", queue.Memory, []string{"weaker than the other masters: " + nodes[1].Addr(), "noeviction"}},
+		{1, "maxmemory-policy", "noeviction", queue.Everysec, []string{nodes[0].Addr()}},
+		{1, "appendfsync", "everysec", queue.Everysec, nil},
+	} {
+		if err := client(t, nodes[step.node]).ConfigSet(t.Context(), step.setting, step.value).Err(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := q.Durability(t.Context())
+		if err != nil || got.Class != step.want || step.detail == nil && got.Detail != "" {
+			t.Errorf("step %d: Durability() = %+v, %v, want %s and %q", n, got, err, step.want, step.detail)
+		}
+		for _, detail := range step.detail {
+			if !strings.Contains(got.Detail, detail) {
+				t.Errorf("step %d: Detail = %q, want %q", n, got.Detail, detail)
+			}
+		}
+	}
+	nodes[1].Kill()
+	if got, err := q.Durability(t.Context()); !errors.Is(err, queue.ErrUnavailable) {
+		t.Errorf("Durability() without one master = %+v, %v, want ErrUnavailable", got, err)
+	}
+}
+
+func TestAClusterForgetsOnAllItsMasters(t *testing.T) {
+	t.Parallel()
+	nodes := cluster(t)
+	q := openCluster(t, nodes)
+	fill := func(want queue.Result) {
+		t.Helper()
+		for n := range 60 {
+			d := delivery(n)
+			d.Directory = fmt.Sprint("directory_", n)
+			if got, err := q.Enqueue(t.Context(), d); err != nil || got != want {
+				t.Fatalf("Enqueue(%d) = %v, %v, want %v", n, got, err, want)
+			}
+		}
+	}
+	fill(queue.Accepted)
+	fill(queue.Duplicate)
+	for i, node := range nodes {
+		if marks, err := client(t, node).Keys(t.Context(), "*:d:*").Result(); err != nil || len(marks) == 0 {
+			t.Fatalf("node %d has %d marks, %v: the test shows nothing", i, len(marks), err)
+		}
+	}
+	if n, err := q.Forget(t.Context()); err != nil || n != 60 {
+		t.Fatalf("Forget() = %d, %v, want 60", n, err)
+	}
+	fill(queue.Accepted)
+	if s, err := q.Stats(t.Context()); err != nil || s.Depth() != 120 {
+		t.Errorf("%d entries wait, %v, want what was there twice: 120", s.Depth(), err)
+	}
+}
+
+func TestForgettingLeavesOtherEnvironmentsAndOtherKeysAlone(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	other, c := openRedis(t, server, queue.RedisConfig{Environment: "star and b"}), client(t, server)
+	if _, err := other.Enqueue(t.Context(), delivery(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Set(t.Context(), "somebody:d:else", "1", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	q := openRedis(t, server, queue.RedisConfig{Environment: "*[b]"}) // matches the other, were it a pattern
+	const many = 2500                                                 // more than a page of SCAN
+	for n := range many {
+		if _, err := q.Enqueue(t.Context(), delivery(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := q.Forget(t.Context()); err != nil || n != many {
+		t.Errorf("Forget() = %d, %v, want %d", n, err, many)
+	}
+	if got, err := other.Enqueue(t.Context(), delivery(1)); err != nil || got != queue.Duplicate {
+		t.Errorf("Enqueue() to another environment = %v, %v, want a duplicate still", got, err)
+	}
+	if n, err := c.Exists(t.Context(), "somebody:d:else").Result(); err != nil || n != 1 {
+		t.Errorf("somebody else's key: %d, %v, want it to be there", n, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -188,12 +189,12 @@ func (l *redisLease) Partition() int { return l.partition }
 func (l *redisLease) Read(ctx context.Context, max int, wait time.Duration) ([]Entry, error) {
 	deadline := time.Now().Add(min(wait, longestReadWait))
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		messages, err := l.q.client.XRangeN(ctx, l.q.key(l.partition, "s"), "-", "+", int64(max)).Result()
+		found, err := l.head(ctx, max)
 		if err != nil {
 			return nil, fmt.Errorf("read partition %d: %w: %w", l.partition, ErrUnavailable, err)
 		}
-		if len(messages) > 0 || time.Now().Add(pause).After(deadline) {
-			return entries(messages), nil
+		if len(found) > 0 || time.Now().Add(pause).After(deadline) {
+			return found, nil
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -203,6 +204,35 @@ func (l *redisLease) Read(ctx context.Context, max int, wait time.Duration) ([]E
 		case <-timer.C:
 		}
 	}
+}
+
+// The steps of a read, in entries. A reply holds a step, whatever its bodies weigh, so steps do not grow for ever.
+const (
+	firstStep   = 16
+	longestStep = 32
+)
+
+// head reads the head of the partition in steps, until there are max entries or as many bytes as a read may have.
+func (l *redisLease) head(ctx context.Context, max int) (out []Entry, err error) {
+	start, bytes := "-", 0
+	for step := firstStep; len(out) < max; step = longestStep {
+		step = min(step, max-len(out))
+		messages, err := l.q.client.XRangeN(ctx, l.q.key(l.partition, "s"), start, "+", int64(step)).Result()
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries(messages) {
+			out = append(out, e)
+			if bytes += len(e.Body); bytes > readBytes {
+				return out, nil
+			}
+		}
+		if len(messages) < step {
+			return out, nil
+		}
+		start = "(" + messages[len(messages)-1].ID
+	}
+	return out, nil
 }
 
 func entries(messages []redis.XMessage) []Entry {
@@ -284,45 +314,65 @@ func (q *Redis) Stats(ctx context.Context) (Stats, error) {
 	return s, nil
 }
 
-// Durability implements Queue. It asks for the configuration, and for INFO where CONFIG is forbidden.
-func (q *Redis) Durability(ctx context.Context) (Durability, error) {
-	if err := q.client.Ping(ctx).Err(); err != nil {
-		return Durability{}, fmt.Errorf("ask redis how durable it is: %w: %w", ErrUnavailable, err)
-	}
-	settings, err := q.client.ConfigGet(ctx, "*").Result()
+// Forget implements Queue. It goes through each node's keys once, in pages.
+func (q *Redis) Forget(ctx context.Context) (int64, error) {
+	var forgotten atomic.Int64
+	pattern := "rc:{" + globEscape.Replace(q.config.Environment) + ":[0-9]}:d:*"
+	err := q.eachMaster(ctx, func(ctx context.Context, node redis.UniversalClient) error {
+		for cursor := uint64(0); ; {
+			keys, next, err := node.Scan(ctx, cursor, pattern, scanAtOnce).Result()
+			if err != nil {
+				return err
+			}
+			n, err := q.unlink(ctx, keys)
+			forgotten.Add(n)
+			if err != nil || next == 0 {
+				return err
+			}
+			cursor = next
+		}
+	})
 	if err != nil {
-		return q.durabilityByInfo(ctx)
+		return forgotten.Load(), fmt.Errorf("forget the ids seen: %w: %w", ErrUnavailable, err)
 	}
-	d := Durability{Class: class(settings["appendonly"], settings["appendfsync"])}
-	if policy := settings["maxmemory-policy"]; policy != "" && policy != "noeviction" {
-		d.Detail = fmt.Sprintf("maxmemory-policy is %q: redis may throw deliveries away; set it to noeviction", policy)
-	}
-	return d, nil
+	return forgotten.Load(), nil
 }
 
-func (q *Redis) durabilityByInfo(ctx context.Context) (Durability, error) {
-	info, err := q.client.Info(ctx, "persistence").Result()
-	switch {
-	case err != nil:
-		return Durability{Unknown, "redis allows neither CONFIG GET nor INFO; grant this user +info or +config|get"}, nil
-	case strings.Contains(info, "aof_enabled:0"):
-		return Durability{Memory, "appendonly is off; set appendonly yes and appendfsync always"}, nil
-	default:
-		return Durability{Unknown, "redis does not allow CONFIG GET, so appendfsync is not known; grant this user +config|get"}, nil
+const scanAtOnce = 1000
+
+// globEscape keeps an environment's name from being a pattern.
+var globEscape = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
+
+// unlink removes marks, those of a partition at once: a command's keys must be of one slot. It returns how many there were.
+func (q *Redis) unlink(ctx context.Context, keys []string) (total int64, err error) {
+	var marks [Partitions][]string
+	for _, key := range keys {
+		for n := range marks {
+			if strings.HasPrefix(key, q.key(n, "d:")) {
+				marks[n] = append(marks[n], key)
+			}
+		}
 	}
+	for _, some := range marks {
+		if len(some) == 0 {
+			continue
+		}
+		n, err := q.client.Unlink(ctx, some...).Result()
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
 }
 
-func class(appendonly, appendfsync string) Class {
-	switch {
-	case appendonly != "yes":
-		return Memory
-	case appendfsync == "always":
-		return Fsynced
-	case appendfsync == "everysec":
-		return Everysec
-	default:
-		return Memory
+// eachMaster calls do for every node that writes: on a Cluster for each of the masters, several at once; else for the one.
+func (q *Redis) eachMaster(ctx context.Context, do func(ctx context.Context, node redis.UniversalClient) error) error {
+	cluster, ok := q.client.(*redis.ClusterClient)
+	if !ok {
+		return do(ctx, q.client)
 	}
+	return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return do(ctx, node) })
 }
 
 // breaker spares senders the time-outs of a Redis that is down: after a few failures in a row it refuses without

@@ -32,24 +32,26 @@ type Backend struct {
 // Run runs the suite.
 func Run(t *testing.T, b Backend) {
 	for name, test := range map[string]func(*testing.T, Backend){
-		"a delivery comes out as it went in":            testRoundTrip,
-		"an id is accepted once":                        testDuplicate,
-		"ids are remembered by source":                  testSources,
-		"a forced delivery is accepted again":           testForce,
-		"a full partition refuses and marks nothing":    testFull,
-		"a partition is read in order":                  testOrder,
-		"what is not acknowledged is read again":        testReadAgain,
-		"only what is named is acknowledged":            testAckExact,
-		"more than one script can take is acknowledged": testAckMany,
-		"one holder at a time":                          testLease,
-		"a lost lease acknowledges nothing":             testLostLease,
-		"a lease that is renewed lasts":                 testRenew,
-		"many enqueue at once and each id is in once":   testConcurrent,
-		"what was accepted survives a restart":          testRestart,
-		"reading waits for the next delivery":           testReadWaits,
-		"reading ends with its context":                 testReadEnds,
-		"an ended context enqueues an error":            testCancelled,
-		"stats count what waits":                        testStats,
+		"a delivery comes out as it went in":                  testRoundTrip,
+		"an id is accepted once":                              testDuplicate,
+		"ids are remembered by source":                        testSources,
+		"a forced delivery is accepted again":                 testForce,
+		"a full partition refuses and marks nothing":          testFull,
+		"a partition is read in order":                        testOrder,
+		"what is not acknowledged is read again":              testReadAgain,
+		"a read is bounded in bytes, too, and loses nothing":  testReadBytes,
+		"what was forgotten is taken again, what waits stays": testForget,
+		"only what is named is acknowledged":                  testAckExact,
+		"more than one script can take is acknowledged":       testAckMany,
+		"one holder at a time":                                testLease,
+		"a lost lease acknowledges nothing":                   testLostLease,
+		"a lease that is renewed lasts":                       testRenew,
+		"many enqueue at once and each id is in once":         testConcurrent,
+		"what was accepted survives a restart":                testRestart,
+		"reading waits for the next delivery":                 testReadWaits,
+		"reading ends with its context":                       testReadEnds,
+		"an ended context enqueues an error":                  testCancelled,
+		"stats count what waits":                              testStats,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -218,6 +220,67 @@ func testReadAgain(t *testing.T, b Backend) {
 	wantIDs(t, read(t, l, 1), 1)
 	wantIDs(t, read(t, l, 1), 1)
 	wantIDs(t, read(t, l, 2), 1, 2)
+}
+
+func testReadBytes(t *testing.T, b Backend) {
+	const bound, mib = 8 << 20, 1 << 20
+	q := b.Open(t, Settings{})
+	var sizes []int
+	for n := range 60 { // small ones, many of a mebibyte, one above the bound, small ones
+		sizes = append(sizes, 10)
+		if n >= 15 && n < 45 {
+			sizes[n] = mib
+		}
+	}
+	sizes[45] = bound + mib
+	var want, got []string
+	for n, size := range sizes {
+		d := delivery(n)
+		d.Body = bytes.Repeat([]byte("x"), size)
+		enqueue(t, q, d, queue.Accepted)
+		want = append(want, d.ID)
+	}
+	l := acquire(t, q)
+	reads := 0
+	for entries := read(t, l, 100); len(entries) > 0; entries = read(t, l, 100) {
+		before := 0
+		for _, e := range entries[:len(entries)-1] {
+			before += len(e.Body)
+		}
+		if before > bound {
+			t.Fatalf("Read() = %d entries, %d bytes before the last, want an end at %d", len(entries), before, bound)
+		}
+		got = append(got, ids(entries)...)
+		reads++
+		ack(t, l, entries...)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d reads returned %v, want each once and in order", reads, got)
+	}
+	if reads > 6 { // 30 of a mebibyte at nine a read, the large one with its last, the rest
+		t.Errorf("%d reads, want them no smaller than the bound asks for", reads)
+	}
+}
+
+func testForget(t *testing.T, b Backend) {
+	q := b.Open(t, Settings{})
+	for n := range 3 {
+		enqueue(t, q, delivery(n), queue.Accepted)
+	}
+	l := acquire(t, q)
+	ack(t, l, read(t, l, 1)...)
+	for want := range slices.Values([]int64{3, 0}) {
+		if n, err := q.Forget(t.Context()); err != nil || n != want {
+			t.Fatalf("Forget() = %d, %v, want %d", n, err, want)
+		}
+	}
+	wantIDs(t, read(t, l, 10), 1, 2)
+	enqueue(t, q, delivery(0), queue.Accepted)
+	enqueue(t, q, delivery(1), queue.Accepted)
+	enqueue(t, q, delivery(1), queue.Duplicate) // it remembers anew
+	entries := read(t, l, 10)
+	wantIDs(t, entries, 1, 2, 0, 1)
+	ack(t, l, entries...) // the lease is still held
 }
 
 func testAckExact(t *testing.T, b Backend) {
