@@ -97,12 +97,14 @@ func (c *cli) accountsList() *cobra.Command {
 }
 
 func (c *cli) listAccounts(ctx context.Context, s store.Store, f store.AccountFilter) error {
+	limit := f.Limit
+	f.Limit++
 	rows, err := s.Accounts(ctx, f)
 	if err != nil {
 		return err
 	}
 	out, t := []accountJSON{}, table{head: []string{"ACCOUNT", "EMAIL", "STATUS", "GROUPS", "DIRECTORY"}}
-	for _, row := range rows {
+	for _, row := range limited(c, rows, limit) {
 		a := accountOf(row)
 		out = append(out, a)
 		t.add(a.Key, a.Email, a.status(), a.groupNames(), a.Directory)
@@ -133,7 +135,7 @@ func (c *cli) showAccounts(ctx context.Context, s store.Store, f store.AccountFi
 		return err
 	}
 	if len(rows) == 0 {
-		return fmt.Errorf("account %s: %w\nhint: `rollcall accounts list` shows all; an email is its newest one", f.Who, store.ErrNotFound)
+		return fmt.Errorf("account %s: %w\nhint: `rollcall accounts list` shows all; only somebody's latest address is searched", f.Who, store.ErrNotFound)
 	}
 	out, t := []accountJSON{}, table{}
 	for _, row := range rows {

@@ -68,12 +68,14 @@ func (c *cli) deadList() *cobra.Command {
 }
 
 func (c *cli) listDead(ctx context.Context, s store.Store, f store.EventFilter) error {
+	limit := f.Limit
+	f.Limit++
 	rows, err := s.DeadEvents(ctx, f)
 	if err != nil {
 		return err
 	}
 	out, t := []deadJSON{}, table{head: []string{"PARKED", "EVENT", "TYPE", "CLASS", "ERROR"}}
-	for _, d := range rows {
+	for _, d := range limited(c, rows, limit) {
 		out = append(out, deadOf(d))
 		t.add(when(d.Parked), d.ID, d.Type, d.Class, d.Error)
 	}

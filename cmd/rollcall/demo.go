@@ -9,8 +9,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
-	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,11 +44,16 @@ folder. A small simulated directory lets people join, move and leave, and tells 
 by signed deliveries that come twice and out of order. In the end the database is
 compared with the directory. Nothing else is needed, and nothing is left behind.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDemo(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.things < 0 {
+				return fmt.Errorf("%w: --happenings %d is negative\nhint: 0 connects the directory, and nothing more happens", errUsage, f.things)
+			}
+			return c.runDemo(cmd.Context(), f)
+		},
 	}
 	flags := cmd.Flags()
-	flags.Uint64Var(&f.seed, "seed", 0, "repeat the story of this `number`; 0 is a new one")
-	flags.IntVar(&f.things, "happenings", 30, "how many things happen")
+	flags.Uint64Var(&f.seed, "seed", 0, "repeat the happenings of this `number`, in another order of arrival; 0 is new ones")
+	flags.IntVar(&f.things, "happenings", 30, "how `many` things happen")
 	flags.BoolVar(&f.keep, "keep", false, "stay up afterwards, until Ctrl-C, and say how to look around")
 	flags.BoolVar(&f.fast, "fast", false, "make no pauses for reading")
 	return cmd
@@ -62,9 +68,18 @@ type demo struct {
 	app    *app.App
 	store  store.Store
 	sender *simulator.Sender
+
+	seen     map[string]bool         // the events that were accepted; the sender's own while it sends
+	compared bool                    // the story came to its end
+	giveUp   context.CancelCauseFunc // ends all when nobody reads any more
 }
 
+// errUnfinished says that a demonstration did not come to its end.
+var errUnfinished = errors.New("stopped before the end; nothing was compared")
+
+// runDemo leaves nothing behind, even when its reader goes away: it takes the failed write for the end.
 func (c *cli) runDemo(ctx context.Context, f demoFlags) (err error) {
+	signal.Ignore(syscall.SIGPIPE)
 	dir, err := os.MkdirTemp("", "rollcall-demo-")
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
@@ -73,7 +88,7 @@ func (c *cli) runDemo(ctx context.Context, f demoFlags) (err error) {
 	if f.seed == 0 {
 		f.seed = uint64(time.Now().UnixNano())
 	}
-	d := &demo{cli: c, demoFlags: f, dir: dir}
+	d := &demo{cli: c, demoFlags: f, dir: dir, seen: map[string]bool{}}
 	if err := d.configure(); err != nil {
 		return err
 	}
@@ -101,7 +116,7 @@ func (d *demo) configure() error {
 	c.Ops.Address, c.Admin.Address = "127.0.0.1:0", "127.0.0.1:0"
 	c.Queue.Embedded.Path = filepath.Join(d.dir, "queue.db")
 	c.Store.Path, c.Store.Migrate = filepath.Join(d.dir, "rollcall.db"), true
-	c.Sources = map[string]config.Source{"workos": {Provider: "workos", Secret: secrets.Ref("file:" + secret), OnDeleted: "hold"}}
+	c.Sources = map[string]config.Source{"workos": {Provider: "workos", Secret: secrets.Ref("file:" + secret), OnDeleted: config.Hold}}
 	d.config = c
 	return nil
 }
@@ -111,44 +126,30 @@ func (d *demo) run(ctx context.Context, o app.Options) (err error) {
 	if d.app, err = app.New(ctx, o); err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(ctx)
+	running, giveUp := context.WithCancelCause(ctx)
+	d.giveUp = giveUp
 	ended := make(chan error, 1)
 	go func() { ended <- d.app.Run(running) }()
 	err = d.story(running, ended)
-	if ctx.Err() != nil {
-		err = nil // Ctrl-C
+	if running.Err() != nil && !errors.Is(err, errCheck) {
+		err = d.interrupted(ctx, context.Cause(running))
 	}
-	stop()
+	giveUp(nil)
 	return errors.Join(err, <-ended)
 }
 
-func (d *demo) story(ctx context.Context, ended chan error) (err error) {
-	if err := d.connect(ctx, ended); err != nil {
-		return err
+// interrupted is nil for the Ctrl-C that ends a demonstration that is only kept up.
+func (d *demo) interrupted(ctx context.Context, cause error) error {
+	switch {
+	case d.compared && ctx.Err() != nil:
+		return nil
+	case d.compared:
+		return fmt.Errorf("demo: %w\nhint: all was well, but nobody read it", cause)
+	case ctx.Err() == nil:
+		return fmt.Errorf("%w: %w\nhint: let it write to its end; --fast makes no pauses", errUnfinished, cause)
+	default:
+		return fmt.Errorf("%w\nhint: let it run to its end; --fast makes no pauses", errUnfinished)
 	}
-	defer func() { err = errors.Join(err, d.store.Close()) }()
-	d.show("Rollcall %s answers at %s, in %s\n", version, d.url(), d.dir)
-	directory, begin := simulator.New(simulator.Config{Seed: d.seed, People: 5, Groups: 3, Now: time.Now})
-	d.show("A directory of 5 people and 3 groups is connected (seed %d). Deliveries come signed, twice, and out of order.\n\n", d.seed)
-	if err := d.send(ctx, begin); err != nil {
-		return err
-	}
-	d.show("\nNow people join, move and leave.\n\n")
-	for range d.things {
-		if err := d.send(ctx, directory.Step()); err != nil {
-			return err
-		}
-	}
-	if err := d.settle(ctx); err != nil {
-		return err
-	}
-	if err := d.compare(ctx, directory.Expected()); err != nil {
-		return err
-	}
-	if d.keep {
-		return d.stay(ctx)
-	}
-	return nil
 }
 
 // connect waits until the service is ready, and makes the sender and a view of the database.
@@ -207,168 +208,39 @@ func (d *demo) senderFor(v *verify.Verifier, key *verify.Key) error {
 
 func (d *demo) url() string { return "https://" + d.config.Public.Address + "/webhooks/workos" }
 
-// send delivers what happened and shows each arrival and what it did.
-func (d *demo) send(ctx context.Context, deliveries []simulator.Delivery) error {
-	d.sender.OnAnswer = func(a simulator.Answer) {
-		d.arrived(ctx, a)
-		if !d.fast {
-			pause(ctx, 120*time.Millisecond)
-		}
-	}
-	_, err := d.sender.Send(ctx, deliveries)
-	return err
-}
-
-// arrived prints a delivery's line when its event is in the ledger.
-func (d *demo) arrived(ctx context.Context, a simulator.Answer) {
-	if !a.Accepted() {
-		d.show("%s  %d  %-24s not accepted, it is sent again\n", time.Now().Format("15:04:05.000"), a.Status, a.Delivery.Type)
-		return
-	}
-	what := "repeated: it is known already, nothing is done"
-	if !a.Repeat {
-		what = d.effect(ctx, a.Delivery)
-	}
-	d.show("%s  %d  %-24s %s\n                    %s\n", time.Now().Format("15:04:05.000"), a.Status, a.Delivery.Type, a.Delivery.Summary, what)
-}
-
-// effect waits for the event's line in the ledger and says what came of it.
-func (d *demo) effect(ctx context.Context, delivery simulator.Delivery) string {
-	for ctx.Err() == nil {
-		e, err := d.store.Event(ctx, "workos", delivery.ID)
-		if errors.Is(err, store.ErrNotFound) {
-			pause(ctx, 5*time.Millisecond)
-			continue
-		}
-		if err != nil {
-			return err.Error()
-		}
-		changes, err := d.store.Changes(ctx, store.ChangeFilter{Source: "workos", Event: delivery.ID, Limit: 100})
-		if err != nil {
-			return err.Error()
-		}
-		return effectOf(e, changes)
-	}
-	return ""
-}
-
-func effectOf(e store.Entry, changes []store.ChangeRow) string {
-	if e.Outcome == store.Superseded {
-		return "superseded: something newer was known already, nothing is done"
-	}
-	var parts []string
-	for _, ch := range changesOf(changes) {
-		part := ch.Kind
-		if group := groupOf(ch); group != "" {
-			part += " " + group
-		}
-		parts = append(parts, part)
-	}
-	if len(parts) == 0 {
-		return string(e.Outcome) + ", nobody's access changes by it"
-	}
-	return fmt.Sprintf("%s after %s", strings.Join(parts, ", "), e.Folded.Sub(e.Received).Round(time.Millisecond))
-}
-
-// settle waits until nothing is left to be done.
-func (d *demo) settle(ctx context.Context) error {
-	for {
-		waiting, _, err := askQueue(ctx, d.config)
-		if err != nil {
-			return err
-		}
-		summary, err := d.store.Summary(ctx)
-		if err != nil {
-			return err
-		}
-		if waiting.Depth() == 0 && summary.Expansions == 0 {
-			return nil
-		}
-		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-}
-
-// compare says whether the database is what the directory means.
-func (d *demo) compare(ctx context.Context, want simulator.Expectation) error {
-	dump, err := d.store.Dump(ctx)
-	if err != nil {
-		return err
-	}
-	summary, err := d.store.Summary(ctx)
-	if err != nil {
-		return err
-	}
-	if diff := want.Diff(dump); len(diff) > 0 {
-		d.show("\nThe database differs from the directory:\n  %s\n", strings.Join(diff, "\n  "))
-		return errCheck
-	}
-	slowest, leavers, err := d.leavers(ctx)
-	if err != nil {
-		return err
-	}
-	d.show("\nThe database equals the directory: %d accounts (%d active), %d group memberships, %d changes by %d events.\n",
-		summary.Accounts, summary.ActiveAccounts, summary.Grants, summary.Changes, summary.Events[store.Applied]+summary.Events[store.Superseded])
-	if leavers > 0 {
-		d.show("%d times somebody lost access; the slowest was gone %s after the delivery arrived.\n", leavers, slowest.Round(time.Millisecond))
-	}
-	return nil
-}
-
-// leavers counts deactivations and returns the longest time from an arrival to the commit of its deactivation.
-func (d *demo) leavers(ctx context.Context) (slowest time.Duration, n int, err error) {
-	changes, err := d.store.Changes(ctx, store.ChangeFilter{Limit: 1_000_000})
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, ch := range changes {
-		if ch.Kind != "account.deactivated" {
-			continue
-		}
-		e, err := d.store.Event(ctx, ch.Source, ch.Event)
-		if err != nil {
-			return 0, 0, err
-		}
-		n, slowest = n+1, max(slowest, ch.At.Sub(e.Received))
-	}
-	return slowest, n, nil
-}
-
 // stay keeps the service up and says how to look around.
 func (d *demo) stay(ctx context.Context) error {
 	file := filepath.Join(d.dir, "rollcall.yaml")
 	if err := os.WriteFile(file, []byte(d.config.Redacted()), 0o600); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
+	who, err := d.somebody(ctx)
+	if err != nil {
+		return err
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
 	d.show(`
 It stays up until Ctrl-C. Look around in another terminal:
 
-  export ROLLCALL_CONFIG=%s
-  %s accounts list
-  %s events list
-  %s send dsync.user.created --ca %s
-  curl http://%s/readyz?verbose
-`, file, os.Args[0], os.Args[0], os.Args[0], d.config.Public.TLS.Cert, d.config.Ops.Address)
+  export ROLLCALL_CONFIG=%[1]s
+  %[2]s accounts list
+  %[2]s accounts show %[3]s
+  %[2]s events list
+  %[2]s send dsync.user.created --ca %[4]s
+  curl 'http://%[5]s/readyz?verbose'
+`, file, binary, who, d.config.Public.TLS.Cert, d.config.Ops.Address)
 	<-ctx.Done()
 	return nil
 }
 
-func (d *demo) show(format string, args ...any) {
-	for i, a := range args {
-		if s, ok := a.(string); ok {
-			args[i] = printable(s)
-		}
+// somebody is the address of one of the accounts.
+func (d *demo) somebody(ctx context.Context) (string, error) {
+	rows, err := d.store.Accounts(ctx, store.AccountFilter{Limit: 1})
+	if err != nil || len(rows) == 0 {
+		return "WHO", err
 	}
-	_, _ = fmt.Fprintf(d.out, format, args...)
-}
-
-// pause waits, or returns when the context ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+	return rows[0].Email, nil
 }

@@ -127,12 +127,14 @@ func oneOf(flag, value string, words ...string) error {
 }
 
 func (c *cli) listEvents(ctx context.Context, s store.Store, f store.EventFilter) error {
+	limit := f.Limit
+	f.Limit++
 	entries, err := s.Events(ctx, f)
 	if err != nil {
 		return err
 	}
 	out, t := []eventJSON{}, table{head: []string{"RECEIVED", "EVENT", "TYPE", "SUBJECT", "OUTCOME"}}
-	for _, e := range entries {
+	for _, e := range limited(c, entries, limit) {
 		out = append(out, eventOf(e))
 		t.add(when(e.Received), e.ID, e.Type, e.Subject, string(e.Outcome)+prefixed(": ", e.Reason))
 	}

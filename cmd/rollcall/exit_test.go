@@ -86,6 +86,17 @@ func TestSinceIsATimeAgoOrATime(t *testing.T) {
 	}
 }
 
+func TestAgoIsSaidAsPeopleSayIt(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		66*time.Minute + 10*time.Second: "1h6m ago", 10 * time.Minute: "10m ago", 40 * time.Second: "40s ago", -40 * time.Second: "40s ahead", -2 * time.Hour: "2h0m ahead",
+	} {
+		if got := ago(d); got != want {
+			t.Errorf("ago(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestHealthAsksWhereTheProcessListens(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{

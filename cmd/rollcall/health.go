@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/rollcallhq/rollcall/internal/app"
 )
 
 func (c *cli) health() *cobra.Command {
@@ -37,7 +40,7 @@ func (c *cli) health() *cobra.Command {
 			}
 			res, err := http.DefaultClient.Do(req)
 			if err != nil {
-				return fmt.Errorf("%w: %w\nhint: is it running, and does its configuration have the same ops.address?", errCheck, err)
+				return fmt.Errorf("%w: nothing answers at %s: %w\nhint: is it running, and does its configuration have the same ops.address?", errCheck, url, cause(err))
 			}
 			defer func() { _ = res.Body.Close() }()
 			text, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
@@ -48,18 +51,24 @@ func (c *cli) health() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&url, "url", "", "where the process answers; default http://127.0.0.1:PORT/readyz, with ops.address's port")
+	cmd.Flags().StringVar(&url, "url", "", "where the process answers, a `URL`; default http://127.0.0.1:PORT/readyz, with ops.address's port")
 	return cmd
+}
+
+// cause is an error of an HTTP client without the method and the URL.
+func cause(err error) error {
+	var told *neturl.Error
+	if errors.As(err, &told) {
+		return told.Err
+	}
+	return err
 }
 
 // readyURL is where a process of this machine that listens on the address says whether it is ready.
 func readyURL(address string) (string, error) {
-	host, port, err := net.SplitHostPort(address)
+	url, err := app.OpsURL(address)
 	if err != nil {
-		return "", fmt.Errorf("%w: ops.address %q is no address to ask\nhint: set it to host:port, or name --url", errUsage, address)
+		return "", fmt.Errorf("%w: %w\nhint: set it to host:port, or name --url", errUsage, err)
 	}
-	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port) + "/readyz", nil
+	return url + "/readyz", nil
 }

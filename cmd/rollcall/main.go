@@ -24,7 +24,8 @@ func start() int {
 
 // run executes a command line and returns the exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, talk io.Writer) int {
-	c := newRoot(&cli{in: in, out: out, talk: talk})
-	c.SetArgs(args)
-	return report(talk, c.ExecuteContext(ctx))
+	c := &cli{in: in, out: out, talk: talk}
+	root := newRoot(c)
+	root.SetArgs(args)
+	return report(talk, c.explained(root.ExecuteContext(ctx)))
 }

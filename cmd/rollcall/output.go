@@ -45,6 +45,18 @@ func (c *cli) print(value any, t table) error {
 	return t.write(c.out)
 }
 
+// limited returns the first rows of an answer that was asked for one more than the limit, and tells of those left out.
+func limited[T any](c *cli, rows []T, limit int) []T {
+	switch {
+	case len(rows) == 0:
+		c.say("none")
+	case len(rows) > limit:
+		c.say("%d shown, there are more: --limit", limit)
+		return rows[:limit]
+	}
+	return rows
+}
+
 // printJSON writes one document. What steers terminals stands in it escaped, which JSON does by itself for a part of it only.
 func printJSON(out io.Writer, value any) error {
 	var text bytes.Buffer

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"strconv"
 	"time"
 
@@ -30,7 +32,7 @@ type partitionJSON struct {
 }
 
 func (c *cli) queue() *cobra.Command {
-	return c.outputFlag(&cobra.Command{
+	cmd := c.outputFlag(&cobra.Command{
 		Use:   "queue",
 		Short: "Show what waits in the queue",
 		Args:  cobra.NoArgs,
@@ -43,13 +45,63 @@ func (c *cli) queue() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.printQueue(stats, durability, l.Queue.Backend == "redis")
+			return c.printQueue(stats, durability, l.Queue.Backend == config.BackendRedis)
 		},
 	})
+	cmd.AddCommand(c.queueForget())
+	return cmd
+}
+
+func (c *cli) queueForget() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "forget",
+		Short: "Forget which deliveries were seen, so that they are taken again",
+		Long: `For after the database was restored from a backup: the queue remembers the ids of the
+last 24 hours (queue.memory) and would answer what the provider sends again as seen
+before, though the restored database lacks it. What waits in the queue stays. What the
+database has already is recognised there and changes nothing.
+
+An embedded queue belongs to one process; stop it first. Redis' user needs +scan and
++unlink, which the service itself does not.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := c.loadFor(true)
+			if err != nil {
+				return err
+			}
+			if !yes {
+				return fmt.Errorf("%w: this would make the %s queue of %s forget all ids it has seen; nothing is done yet\n"+
+					"hint: --yes does it; what waits in the queue stays", errUsage, l.Queue.Backend, l.Environment)
+			}
+			n, err := forget(cmd.Context(), l.Config)
+			if err != nil {
+				return err
+			}
+			c.say("forgot %d ids; what is sent again is taken again", n)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it, rather than say what it would do")
+	return cmd
+}
+
+func forget(ctx context.Context, conf config.Config) (n int64, err error) {
+	if path := conf.Queue.Embedded.Path; conf.Queue.Backend == config.BackendEmbedded {
+		if _, err := os.Stat(path); err != nil { // opening would make one
+			return 0, fmt.Errorf("open the queue: %w\nhint: is queue.embedded.path the one of the service?", err)
+		}
+	}
+	q, err := app.OpenQueue(ctx, conf)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, q.Close()) }()
+	return q.Forget(ctx)
 }
 
 func askQueue(ctx context.Context, c config.Config) (stats queue.Stats, d queue.Durability, err error) {
-	if c.Queue.Backend == "embedded" {
+	if c.Queue.Backend == config.BackendEmbedded {
 		stats, err = queue.ReadStats(ctx, c.Queue.Embedded.Path)
 		return stats, queue.Durability{Class: queue.Fsynced}, err
 	}

@@ -23,6 +23,8 @@ type cli struct {
 	file   string
 	set    []string
 	format string
+
+	defaults bool // a configuration was asked for, and nothing sets a key of it
 }
 
 func newRoot(c *cli) *cobra.Command {
@@ -101,10 +103,19 @@ func (c *cli) load() (config.Loaded, error) { return c.loadFor(false) }
 // loadFor reads the configuration, for a process or for a command that looks at a part.
 func (c *cli) loadFor(tool bool) (config.Loaded, error) {
 	l, err := config.Load(config.Options{File: c.file, Env: os.Environ(), Set: c.set, Tool: tool})
+	c.defaults = c.file == "" && len(c.set) == 0 && len(l.From) == 0
 	for _, w := range l.Warnings {
 		c.say("warning: %s", w)
 	}
 	return l, err
+}
+
+// explained says of an error that there is no configuration, where that may be why.
+func (c *cli) explained(err error) error {
+	if err == nil || !c.defaults || errors.Is(err, errUsage) {
+		return err
+	}
+	return fmt.Errorf("no configuration file is named (--config FILE or ROLLCALL_CONFIG); with defaults alone: %w", err)
 }
 
 // withStore runs a command on the database, whose schema has to be this binary's.
@@ -113,7 +124,7 @@ func (c *cli) withStore(ctx context.Context, do func(store.Store) error) (err er
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(l.Store.Path); l.Store.Backend == "sqlite" && err != nil {
+	if _, err := os.Stat(l.Store.Path); l.Store.Backend == config.BackendSQLite && err != nil {
 		return fmt.Errorf("open the database: %w\nhint: store.path is where the running process has it; `rollcall migrate` makes one", err)
 	}
 	s, err := app.OpenStore(ctx, l.Config, version)
@@ -130,7 +141,7 @@ func (c *cli) withStore(ctx context.Context, do func(store.Store) error) (err er
 // say prints a line of talk.
 func (c *cli) say(format string, args ...any) { _, _ = fmt.Fprintf(c.talk, format+"\n", args...) }
 
-// group is a command that only has others below it.
+// group is a command that has others below it and does nothing itself but list them.
 func group(name, short string, below ...*cobra.Command) *cobra.Command {
 	g := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	g.AddCommand(below...)

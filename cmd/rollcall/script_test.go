@@ -163,6 +163,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "SHA256"},
 	{regexp.MustCompile(`"config_digest": "[0-9a-f]{12}"`), `"config_digest": "DIGEST"`},
 	{regexp.MustCompile(`(configuration  +|digest )[0-9a-f]{12}`), "${1}DIGEST"},
+	{regexp.MustCompile(`127\.0\.0\.1:\d+, 127\.0\.0\.1:\d+ held`), "127.0.0.1:PORT, 127.0.0.1:OPS held"},
 	{regexp.MustCompile(`"delivery": "[0-9A-Z]{26}"`), `"delivery": "DELIVERY"`},
 	{regexp.MustCompile(`"(seconds|oldest_age_seconds)": [0-9.e-]+`), `"$1": 0`},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|µs|s) from`), "0ms from"},

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -63,9 +66,9 @@ With --config the secret, the scheme and the URL are those of --source; --secret
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.source, "source", "workos", "the `source` that it is for")
-	flags.StringVar(&f.url, "url", "", "where to post to; default https://localhost:PORT/webhooks/SOURCE")
+	flags.StringVar(&f.url, "url", "", "where to post to, a `URL`; default https://localhost:PORT/webhooks/SOURCE")
 	flags.StringVar(&f.secret, "secret", "", "`reference` to the signing secret: file:/PATH, env:NAME or vault:PATH#FIELD")
-	flags.StringVar(&f.scheme, "scheme", "", "how to sign: workos, standard-webhooks, svix or generic")
+	flags.StringVar(&f.scheme, "scheme", "", "`how` to sign: workos, standard-webhooks, svix or generic")
 	flags.StringVar(&f.ca, "ca", "", "PEM `file` of the certificate to trust")
 	flags.BoolVar(&f.insecure, "insecure", false, "trust any certificate; only for a receiver on this machine")
 	flags.StringVar(&f.at, "at", "", "sign as of this RFC 3339 `time`, to see a stale delivery refused")
@@ -83,6 +86,9 @@ func (c *cli) payload(what string) (body []byte, id string, err error) {
 	default:
 		body, err = os.ReadFile(what)
 	}
+	if errors.Is(err, os.ErrNotExist) && !strings.ContainsRune(what, '/') && !strings.HasSuffix(what, ".json") {
+		return nil, "", noSample(what)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("read the event: %w\nhint: it is a file, or - for standard input, or a sample: %s", err, strings.Join(workos.Samples(), ", "))
 	}
@@ -91,6 +97,15 @@ func (c *cli) payload(what string) (body []byte, id string, err error) {
 	}
 	_ = json.Unmarshal(body, &event) // what is no JSON is sent all the same: that is a test, too
 	return body, event.ID, nil
+}
+
+// noSample is the error of a name that is neither a file nor a sample.
+func noSample(name string) error {
+	hint := "there is " + strings.Join(workos.Samples(), ", ")
+	if near := config.Nearest(name, workos.Samples()); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	return fmt.Errorf("%w: %s is no sample, and no file\nhint: %s", errUsage, name, hint)
 }
 
 func (c *cli) post(ctx context.Context, f sendFlags, body []byte, id string) error {
@@ -103,7 +118,11 @@ func (c *cli) post(ctx context.Context, f sendFlags, body []byte, id string) err
 		return fmt.Errorf("%w: --url: %w\nhint: it is written https://HOST:PORT/webhooks/SOURCE", errUsage, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if err := sign(ctx, f, source, conf, req.Header, body); err != nil {
+	at, err := f.signedAt()
+	if err != nil {
+		return err
+	}
+	if err := sign(ctx, cmp.Or(at, time.Now()), source, conf, req.Header, body); err != nil {
 		return err
 	}
 	client, err := f.client()
@@ -113,24 +132,24 @@ func (c *cli) post(ctx context.Context, f sendFlags, body []byte, id string) err
 	begun := time.Now()
 	res, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("post to %s: %w\nhint: is it running there? A self-made certificate needs --ca FILE or --insecure", f.url, err)
+		return unreachable(f.url, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	answer, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
 	out := sentJSON{
 		Event: id, Status: res.StatusCode, Delivery: res.Header.Get(handlers.DeliveryHeader), Seconds: time.Since(begun).Seconds(), Answer: string(answer),
 	}
-	return c.printSent(out, f.url)
+	return c.printSent(out, at)
 }
 
-func (c *cli) printSent(out sentJSON, url string) error {
+func (c *cli) printSent(out sentJSON, at time.Time) error {
 	t := table{head: []string{"STATUS", "EVENT", "DELIVERY", "TOOK"}}
 	t.add(fmt.Sprint(out.Status), out.Event, out.Delivery, time.Duration(out.Seconds*1e9).Round(100*time.Microsecond).String())
 	if err := c.print(out, t); err != nil {
 		return err
 	}
 	if out.Status/100 != 2 {
-		return fmt.Errorf("%s answered %d: %s\nhint: the receiver's log has the reason under delivery %s", url, out.Status, strings.TrimSpace(printable(out.Answer)), out.Delivery)
+		return refused(out, at)
 	}
 	return nil
 }
@@ -141,7 +160,13 @@ func (c *cli) resolve(f sendFlags) (sendFlags, config.Source, config.Config, err
 	if err != nil {
 		return f, config.Source{}, l.Config, err
 	}
-	source := l.Sources[f.source]
+	source, known := l.Sources[f.source]
+	if f.secret == "" && !known && len(l.Sources) > 0 {
+		return f, source, l.Config, fmt.Errorf("%w: no source is called %q; there is %s\nhint: name one of them, or --secret", errUsage, f.source, strings.Join(slices.Sorted(maps.Keys(l.Sources)), ", "))
+	}
+	if err := secrets.Ref(f.secret).Validate(); f.secret != "" && err != nil {
+		return f, source, l.Config, fmt.Errorf("%w: --secret: %w", errUsage, err)
+	}
 	if f.secret != "" {
 		source.Secret = secrets.Ref(f.secret)
 	}
@@ -164,14 +189,19 @@ func (c *cli) resolve(f sendFlags) (sendFlags, config.Source, config.Config, err
 	return f, source, l.Config, nil
 }
 
-func sign(ctx context.Context, f sendFlags, source config.Source, conf config.Config, h http.Header, body []byte) error {
-	at := time.Now()
-	if f.at != "" {
-		var err error
-		if at, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return fmt.Errorf("%w: --at %q is not a time\nhint: it is written 2026-01-02T15:04:05Z", errUsage, f.at)
-		}
+// signedAt is what --at says; zero when it is left out.
+func (f sendFlags) signedAt() (time.Time, error) {
+	if f.at == "" {
+		return time.Time{}, nil
 	}
+	at, err := time.Parse(time.RFC3339, f.at)
+	if err != nil {
+		return at, fmt.Errorf("%w: --at %q is not a time\nhint: it is written 2026-01-02T15:04:05Z", errUsage, f.at)
+	}
+	return at, nil
+}
+
+func sign(ctx context.Context, at time.Time, source config.Source, conf config.Config, h http.Header, body []byte) error {
 	v, err := app.NewVerifier(source)
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ type App struct {
 	registry *prometheus.Registry
 	ring     *secrets.Keyring
 	queue    queue.Queue
+	password *latest // of the queue; nil when it has none
 	sources  []*source
 	gate     *gate
 	store    *storeHandle
@@ -51,7 +52,8 @@ const (
 )
 
 // New builds everything and opens what is local: files and listeners. Redis, PostgreSQL and Vault may be down; the
-// process then starts and says so. Its errors say what to do.
+// process then starts and says so. A database that answers and is not one to work on is refused before anything listens.
+// Its errors say what to do.
 func New(ctx context.Context, o Options) (*App, error) {
 	a := &App{config: o.Config, version: o.Version, log: o.Log, registry: prometheus.NewRegistry()}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version))
@@ -73,12 +75,17 @@ func (a *App) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if a.queue, err = a.openQueue(ctx); err != nil {
+	if err := a.openQueue(ctx); err != nil {
 		return err
 	}
 	a.registry.MustRegister(newQueueCollector(a.queue))
 	a.gate = newGate(a.queue, a.config, a.log, a.registry)
 	a.store = &storeHandle{}
+	if a.config.Has(config.Worker) {
+		if err := a.lookAtStore(ctx); err != nil {
+			return err
+		}
+	}
 	return a.listen(ctx)
 }
 
@@ -155,10 +162,13 @@ func (a *App) Run(ctx context.Context) error {
 	if a.config.Has(config.Worker) {
 		parts = append(parts, part{"worker", a.work})
 	}
+	if a.password != nil {
+		parts = append(parts, part{"queue's password", func(ctx context.Context) error { return a.password.run(ctx, rereadAfter) }})
+	}
 	if a.ring != nil {
 		parts = append(parts, part{"secrets", a.ring.Run}, part{"signing secrets", a.firstKeys})
 	}
-	err := runInOrder(ctx, parts)
+	err := runInOrder(ctx, a.log, parts)
 	return errors.Join(err, a.close())
 }
 

@@ -131,17 +131,17 @@ func TestAProcessThatCannotWorkSaysWhy(t *testing.T) {
 			func(_ *testing.T, c *config.Config) { c.Queue.Embedded.Path = "/nowhere/queue.db" }, []string{"/nowhere/queue.db", "\nhint: "},
 		},
 		"a database in a folder that is not there": {
-			func(_ *testing.T, c *config.Config) { c.Store.Path = "/nowhere/rollcall.db" }, []string{"worker: ", "/nowhere/rollcall.db", "\nhint: "},
+			func(_ *testing.T, c *config.Config) { c.Store.Path = "/nowhere/rollcall.db" }, []string{"/nowhere/rollcall.db", "\nhint: "},
 		},
 		"a database whose address is none": {
 			func(_ *testing.T, c *config.Config) {
 				c.Store.Backend, c.Store.DSN = "postgres", "postgres://hidden:x@h:port/d"
 			},
-			[]string{"worker: ", "the DSN is not of the form", "\nhint: "},
+			[]string{"the DSN is not of the form", "\nhint: "},
 		},
 		"migrations that are pending": {
 			func(_ *testing.T, c *config.Config) { c.Store.Migrate = false },
-			[]string{"worker: the database has pending migrations: ", "the first is 0001_", "\nhint: run `rollcall migrate`, or set store.migrate: true"},
+			[]string{"the database has pending migrations: ", "the first is 0001_", "\nhint: run `rollcall migrate`, or set store.migrate: true"},
 		},
 		"a redis password that is not there": {
 			func(_ *testing.T, c *config.Config) {

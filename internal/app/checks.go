@@ -12,7 +12,7 @@ import (
 func (a *App) checks() []handlers.Check {
 	checks := []handlers.Check{{Name: "configuration", Local: true, Probe: func(context.Context) error { return nil }}}
 	if a.config.Has(config.Receiver) {
-		checks = append(checks, handlers.Check{Name: "start", Local: true, Probe: func(ctx context.Context) error { return a.gate.begun(ctx) }})
+		checks = append(checks, handlers.Check{Name: "queue's durability known", Local: true, Probe: func(ctx context.Context) error { return a.gate.begun(ctx) }})
 		for _, s := range a.sources {
 			checks = append(checks, handlers.Check{Name: "keys of " + s.name, Local: true, Probe: func(context.Context) error {
 				_, err := s.keys()

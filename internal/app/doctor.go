@@ -18,12 +18,19 @@ import (
 	"github.com/rollcallhq/rollcall/secrets"
 )
 
-// Finding is what the doctor says of one thing. Err is nil when all is well; its text may end with a hint.
+// Finding is what the doctor says of one thing. Err is nil when all is well; its text may end with a hint. Needs names what
+// it could not be examined without; another finding says what is wrong there.
 type Finding struct {
 	Name   string
 	Detail string
 	Err    error
+	Needs  string
 }
+
+// needs is the error of what cannot be examined without another thing that is wrong.
+type needs string
+
+func (n needs) Error() string { return "needs " + string(n) }
 
 // eachWithin bounds every examination.
 const eachWithin = 5 * time.Second
@@ -41,11 +48,12 @@ func Doctor(ctx context.Context, c config.Config, version string) []Finding {
 	if c.Has(config.Receiver) {
 		d.examine("certificate", d.certificate)
 	}
-	for _, name := range slices.Sorted(maps.Keys(References(c))) {
-		d.examine("secret "+name, func(ctx context.Context) (string, error) { return d.secret(ctx, name) })
-	}
+	d.examine("ports", d.ports)
 	if UsesVault(c) {
 		d.examine("vault", d.vault)
+	}
+	for _, name := range slices.Sorted(maps.Keys(References(c))) {
+		d.examine("secret "+name, func(ctx context.Context) (string, error) { return d.secret(ctx, name) })
 	}
 	d.examine("queue", d.queue)
 	if c.Has(config.Worker) {
@@ -76,7 +84,17 @@ func (d *doctor) examine(name string, look func(ctx context.Context) (string, er
 	ctx, cancel := context.WithTimeout(d.ctx, eachWithin)
 	defer cancel()
 	detail, err := look(ctx)
-	d.findings = append(d.findings, Finding{name, detail, err})
+	var missing needs
+	if errors.As(err, &missing) {
+		d.findings = append(d.findings, Finding{Name: name, Needs: string(missing)})
+		return
+	}
+	d.findings = append(d.findings, Finding{Name: name, Detail: detail, Err: err})
+}
+
+// unwell reports that a thing was examined already and is not well, or could not be examined.
+func (d *doctor) unwell(name string) bool {
+	return slices.ContainsFunc(d.findings, func(f Finding) bool { return f.Name == name && (f.Err != nil || f.Needs != "") })
 }
 
 // hinted is the error with a hint, if it has none.
@@ -131,7 +149,11 @@ func certificateState(leaf *x509.Certificate, now time.Time) (string, error) {
 }
 
 func (d *doctor) secret(ctx context.Context, name string) (string, error) {
-	snapshot, err := secrets.Fetch(ctx, SecretsConfig(d.config), References(d.config)[name])
+	ref := References(d.config)[name]
+	snapshot, err := secrets.Fetch(ctx, SecretsConfig(d.config), ref)
+	if err != nil && ref.Kind() == "vault" && d.noVault(err) {
+		return "", needs("vault")
+	}
 	if err != nil {
 		return "", hinted(err, "store the secret there, as its owner's console shows it")
 	}
@@ -151,6 +173,21 @@ func (d *doctor) secret(ctx context.Context, name string) (string, error) {
 	return fmt.Sprintf("%d usable, the newest is %s", len(snapshot.Versions), snapshot.Versions[0].ID), nil
 }
 
+// noVault reports that an error of reading a secret is what was found of Vault itself: nobody could ask it, or log in.
+func (d *doctor) noVault(err error) bool {
+	i := slices.IndexFunc(d.findings, func(f Finding) bool { return f.Name == "vault" && f.Err != nil })
+	if i < 0 {
+		return false
+	}
+	found := d.findings[i].Err
+	for _, state := range []error{secrets.ErrUnreachable, secrets.ErrSealed} {
+		if errors.Is(found, state) && errors.Is(err, state) {
+			return true
+		}
+	}
+	return strings.HasPrefix(found.Error(), err.Error())
+}
+
 func (d *doctor) vault(ctx context.Context) (string, error) {
 	c := SecretsConfig(d.config)
 	c.Refs = References(d.config)
@@ -158,8 +195,11 @@ func (d *doctor) vault(ctx context.Context) (string, error) {
 }
 
 func (d *doctor) queue(ctx context.Context) (string, error) {
-	if d.config.Queue.Backend == "embedded" {
+	if d.config.Queue.Backend == config.BackendEmbedded {
 		return d.embedded(ctx)
+	}
+	if d.unwell("secret queue.redis.password") {
+		return "", needs("its password")
 	}
 	q, err := OpenQueue(ctx, d.config)
 	if err != nil {
@@ -197,7 +237,7 @@ func (d *doctor) embedded(ctx context.Context) (string, error) {
 
 // withStore opens the database, unless it is a file that is not there yet.
 func (d *doctor) withStore(ctx context.Context, do func(store.Store) (string, error)) (string, error) {
-	if path := d.config.Store.Path; d.config.Store.Backend == "sqlite" {
+	if path := d.config.Store.Path; d.config.Store.Backend == config.BackendSQLite {
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 			return "", fmt.Errorf("%s is not there\nhint: run `rollcall migrate`, or set store.migrate: true", path)
 		}
@@ -211,6 +251,9 @@ func (d *doctor) withStore(ctx context.Context, do func(store.Store) (string, er
 }
 
 func (d *doctor) database(ctx context.Context) (string, error) {
+	if d.unwell("secret store.dsn") {
+		return "", needs("its address")
+	}
 	return d.withStore(ctx, func(s store.Store) (string, error) {
 		if err := s.Check(ctx); err != nil {
 			return d.config.Store.Backend, err
@@ -223,17 +266,23 @@ func (d *doctor) database(ctx context.Context) (string, error) {
 }
 
 func (d *doctor) clock(ctx context.Context) (string, error) {
-	return d.withStore(ctx, func(s store.Store) (string, error) {
-		before := time.Now()
-		theirs, err := s.Clock(ctx)
-		if err != nil {
-			return "", hinted(err, "is store.dsn right, and the server up?")
-		}
-		skew := theirs.Sub(before.Add(time.Since(before) / 2)).Abs()
-		detail := fmt.Sprintf("%s from the database's", skew.Round(time.Millisecond))
-		if skew > skewAllowed {
-			return detail, errors.New("signatures are judged by this clock\nhint: run NTP on both machines")
-		}
-		return detail, nil
+	var before, after, theirs time.Time
+	_, err := d.withStore(ctx, func(s store.Store) (_ string, err error) {
+		before = time.Now()
+		theirs, err = s.Clock(ctx)
+		after = time.Now()
+		return "", err
 	})
+	if err != nil && d.unwell("database") {
+		return "", needs("the database")
+	}
+	if err != nil {
+		return "", hinted(err, "is store.dsn right, and the server up?")
+	}
+	skew := theirs.Sub(before.Add(after.Sub(before) / 2)).Abs()
+	detail := fmt.Sprintf("%s from the database's", skew.Round(time.Millisecond))
+	if skew > skewAllowed {
+		return detail, errors.New("signatures are judged by this clock\nhint: run NTP on both machines")
+	}
+	return detail, nil
 }

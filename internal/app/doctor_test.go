@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,11 @@ func TestTheDoctorFindsAllWell(t *testing.T) {
 		}
 	}
 	p := run(t, embedded).ready() // and so it does while the process runs
+	public, ops := p.app.Addr("public").String(), p.app.Addr("ops").String()
+	p.c.Public.Address, p.c.Ops.Address = public, ops
+	if text, _ := finding(t, p.c, "ports"); text != public+", "+ops+" held by the rollcall that runs" {
+		t.Errorf("of ports that the process has the doctor says %q", text)
+	}
 	for _, f := range Doctor(t.Context(), p.c, "v0") {
 		if f.Err != nil {
 			t.Errorf("beside the process: %s: %v", f.Name, f.Err)
@@ -184,7 +190,12 @@ func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		"a redis that evicts": {
 			func(t *testing.T, c *config.Config) {
 				c.Queue = withRedis(t, testenv.Redis(t, "maxmemory-policy allkeys-lru")).Queue
-			}, "queue", []string{"durability fsynced", "redis may throw deliveries away"},
+			}, "queue", []string{"redis may throw deliveries away"},
+		},
+		"a redis that evicts leases": {
+			func(t *testing.T, c *config.Config) {
+				c.Queue = withRedis(t, testenv.Redis(t, "maxmemory-policy volatile-lru")).Queue
+			}, "queue", []string{"durability fsynced", "redis may throw"},
 		},
 		"no file of the database": {
 			func(_ *testing.T, c *config.Config) { c.Store.Path = "/nowhere/rollcall.db" }, "database", []string{"/nowhere/rollcall.db is not there"},
@@ -199,10 +210,15 @@ func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 				c.Store.Backend, c.Store.DSN = "postgres", config.Sensitive(testenv.Database(t))
 			}, "database", []string{"the database has pending migrations"},
 		},
-		"no postgres, no clock": {
-			func(_ *testing.T, c *config.Config) {
-				c.Store.Backend, c.Store.DSN = "postgres", "postgres://u:hidden@127.0.0.1:1/d"
-			}, "clock", []string{"connection refused"},
+		"a port of somebody else": {
+			func(t *testing.T, c *config.Config) {
+				l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = l.Close() })
+				c.Public.Address, c.Ops.Address = l.Addr().String(), "127.0.0.1:1"
+			}, "ports", []string{"public.address: ", "address already in use"},
 		},
 		"another environment": {
 			func(_ *testing.T, c *config.Config) { c.Environment = "production" }, "database", []string{"another environment"},
@@ -228,6 +244,30 @@ func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 				t.Errorf("the doctor shows a secret: %s", text)
 			}
 		})
+	}
+}
+
+func TestWhatCannotBeExaminedForAnotherReasonIsNotWrongAgain(t *testing.T) {
+	t.Parallel()
+	c := migrated(t, testConfig(t))
+	c.Secrets.Vault.Address, c.Secrets.Vault.Auth.Method, c.Secrets.Vault.Auth.Token = "http://127.0.0.1:1", "token", write(t, "token", "t")
+	amend(&c, func(s *config.Source) { s.Secret = "vault:app/workos#secret" })
+	c.Queue.Backend, c.Queue.Redis = "redis", config.Redis{Addrs: []string{"127.0.0.1:1"}, Password: "vault:app/redis#password"}
+	c.Store.Backend, c.Store.DSN = "postgres", "file:/nowhere/dsn"
+	want := map[string]string{
+		"vault": "", "secret store.dsn": "",
+		"secret sources.workos": "vault", "secret queue.redis.password": "vault", "queue": "its password",
+		"database": "its address", "clock": "the database",
+	}
+	for _, f := range Doctor(t.Context(), c, "v0") {
+		needed, isThere := want[f.Name]
+		if wrong := isThere && needed == ""; wrong != (f.Err != nil) || f.Needs != needed {
+			t.Errorf("%s: %q, %v, needs %q; want it wrong: %t, or that it needs %q", f.Name, f.Detail, f.Err, f.Needs, wrong, needed)
+		}
+		delete(want, f.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("the doctor does not speak of %v", want)
 	}
 }
 

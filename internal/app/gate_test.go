@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +106,7 @@ func TestAQueueThatBecomesWeakerIsAnAlarmAndNothingElse(t *testing.T) {
 	}{
 		{"appendfsync everysec", queue.Everysec, `"level":"error","error":"the queue is of class everysec`},
 		{"appendfsync always", queue.Fsynced, `"level":"info","durability":"fsynced"`},
-		{"maxmemory-policy allkeys-lru", queue.Fsynced, `"level":"warn","durability":"fsynced","detail":"maxmemory-policy`},
+		{"maxmemory-policy volatile-lru", queue.Fsynced, `"level":"warn","durability":"fsynced","detail":"maxmemory-policy`},
 		{"appendonly no", queue.Memory, `"level":"error","error":"the queue is of class memory`},
 	} {
 		set(t, redis, step.setting)
@@ -142,23 +144,30 @@ func TestAProcessStartsWhileVaultHasTheQueuesPasswordAndIsDown(t *testing.T) {
 	}
 }
 
-func TestTheQueuesPasswordIsReadAgainWhenItWasRotated(t *testing.T) {
+func TestTheQueuesPasswordIsReadAgainInTheBackgroundAndNeverByWhoConnects(t *testing.T) {
 	t.Parallel()
-	c := testConfig(t)
-	l := newLatest(c, "queue.redis.password", config.Sensitive(write(t, "password", "first\n")))
-	if got := l.value(); got != "first" {
-		t.Errorf("value() = %q", got)
+	file := filepath.Join(t.TempDir(), "password")
+	l := newLatest(testConfig(t), "queue.redis.password", config.Sensitive("file:"+file))
+	if _, err := l.get(t.Context()); err == nil {
+		t.Error("get() of a file that is not there = nil, want an error")
 	}
-	l.source = config.Sensitive(write(t, "password", "second"))
-	if got := l.value(); got != "first" {
-		t.Errorf("value() = %q, want what was read a moment ago", got)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.run(ctx, 10*time.Millisecond) }()
+	for _, password := range []string{"first", "second"} {
+		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the password is "+password, func() bool { return l.value() == password })
 	}
-	l.read = l.read.Add(-rereadAfter)
-	if got := l.value(); got != "second" {
-		t.Errorf("value() = %q, want what is there now", got)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
 	}
-	l.read, l.source = time.Time{}, "file:/nowhere/password"
-	if got := l.value(); got != "second" {
-		t.Errorf("value() = %q, want the last that could be read", got)
+	if _, err := l.get(t.Context()); err == nil || l.value() != "second" {
+		t.Errorf("value() = %q after %v, want the last that could be read", l.value(), err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("run() = %v", err)
 	}
 }

@@ -38,29 +38,31 @@ func reveal(ctx context.Context, c config.Config, key string, s config.Sensitive
 
 // OpenQueue opens the configured queue. A Redis is connected to when it is first used; its password must be there.
 func OpenQueue(ctx context.Context, c config.Config) (queue.Queue, error) {
-	return openQueue(ctx, c, func(err error) error { return err })
+	q, _, err := openQueue(ctx, c, func(err error) error { return err })
+	return q, err
 }
 
-// openQueue is OpenQueue for a process, which starts while Vault is down.
-func (a *App) openQueue(ctx context.Context) (queue.Queue, error) {
-	return openQueue(ctx, a.config, func(err error) error {
+// openQueue is OpenQueue for a process, which starts while Vault is down, and reads the password again in the background.
+func (a *App) openQueue(ctx context.Context) (err error) {
+	a.queue, a.password, err = openQueue(ctx, a.config, func(err error) error {
 		if ref, _ := a.config.Queue.Redis.Password.Ref(); ref.Kind() != "vault" {
 			return err
 		}
 		a.log.Warn().Err(err).Msg("the queue's password cannot be read yet; deliveries are answered 503 until it can")
 		return nil
 	})
+	return err
 }
 
-func openQueue(ctx context.Context, c config.Config, noPassword func(error) error) (queue.Queue, error) {
-	if c.Queue.Backend == "embedded" {
+func openQueue(ctx context.Context, c config.Config, noPassword func(error) error) (queue.Queue, *latest, error) {
+	if c.Queue.Backend == config.BackendEmbedded {
 		q, err := queue.OpenEmbedded(queue.EmbeddedConfig{
 			Path: c.Queue.Embedded.Path, Environment: c.Environment, Depth: c.Queue.Depth, Memory: c.Queue.Memory, Lease: c.Queue.Lease,
 		})
 		if err != nil {
-			return nil, err // and not q: a nil pointer in an interface is not nil
+			return nil, nil, err // and not q: a nil pointer in an interface is not nil
 		}
-		return q, nil
+		return q, nil, nil
 	}
 	r := c.Queue.Redis
 	conf := queue.RedisConfig{
@@ -69,22 +71,23 @@ func openQueue(ctx context.Context, c config.Config, noPassword func(error) erro
 	}
 	var err error
 	if conf.TLS, err = clientTLS(r.TLS); err != nil {
-		return nil, fmt.Errorf("queue.redis.tls: %w\nhint: the files must be there, readable by this user, and PEM", err)
+		return nil, nil, fmt.Errorf("queue.redis.tls: %w\nhint: the files must be there, readable by this user, and PEM", err)
 	}
+	var password *latest
 	if r.Password != "" {
-		password := newLatest(c, "queue.redis.password", r.Password)
+		password = newLatest(c, "queue.redis.password", r.Password)
 		if _, err := password.get(ctx); err != nil {
 			if err := noPassword(err); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		conf.Password = password.value
 	}
 	q, err := queue.OpenRedis(conf)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return q, nil
+	return q, password, nil
 }
 
 func clientTLS(c config.ClientTLS) (*tls.Config, error) {
@@ -118,37 +121,56 @@ type latest struct {
 	key    string
 	source config.Sensitive
 
-	mu   sync.Mutex // guards text and read
-	text string
-	read time.Time
+	mu    sync.Mutex // guards text and known
+	text  string
+	known bool // it was read once
 }
 
 func newLatest(c config.Config, key string, s config.Sensitive) *latest {
 	return &latest{config: c, key: key, source: s}
 }
 
-const rereadAfter = time.Minute
+const (
+	rereadAfter = time.Minute
+	rereadSoon  = 2 * time.Second // while it has never been read
+)
 
+// get reads it.
 func (l *latest) get(ctx context.Context) (string, error) {
+	text, err := reveal(ctx, l.config, l.key, l.source)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.read.IsZero() && time.Since(l.read) < rereadAfter {
-		return l.text, nil
-	}
-	text, err := reveal(ctx, l.config, l.key, l.source)
 	if err != nil {
 		return l.text, err
 	}
-	l.text, l.read = text, time.Now()
+	l.text, l.known = text, true
 	return text, nil
 }
 
-// value returns the newest that can be had; a connection that it does not fit is refused by the server, and says so.
+// value returns what was read last, without a wait: a connection that it does not fit is refused by the server, and says so.
 func (l *latest) value() string {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	text, _ := l.get(ctx)
-	return text
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text
+}
+
+// run reads it again and again until the context ends. What cannot be read stays as it was.
+func (l *latest) run(ctx context.Context, every time.Duration) error {
+	for {
+		wait := every
+		if l.mu.Lock(); !l.known {
+			wait = min(every, rereadSoon)
+		}
+		l.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+			_, _ = l.get(ctx) // whoever connects with the old one learns it, and the log with them
+		}
+	}
 }
 
 // OpenStore opens the configured database. It does not look at the schema.
@@ -156,7 +178,7 @@ func OpenStore(ctx context.Context, c config.Config, version string) (store.Stor
 	conf := store.Config{
 		Environment: c.Environment, Binary: version, Policy: policy(c), MaxConns: c.Store.MaxConns, Timeout: c.Store.Timeout,
 	}
-	if c.Store.Backend == "sqlite" {
+	if c.Store.Backend == config.BackendSQLite {
 		conf.DSN = c.Store.Path
 		s, err := sqlite.Open(ctx, conf)
 		if err != nil {
@@ -186,7 +208,7 @@ func Prepared(ctx context.Context, s store.Store) error { return prepare(ctx, s,
 
 // Migrations returns what a backend's schema is made of, without a database.
 func Migrations(backend string) []store.Migration {
-	if backend == "sqlite" {
+	if backend == config.BackendSQLite {
 		return sqlite.Migrations()
 	}
 	return postgres.Migrations()

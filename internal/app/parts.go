@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+
+	"github.com/rs/zerolog"
+
+	"github.com/rollcallhq/rollcall/handlers"
 )
 
 // part is something that runs until its context ends.
@@ -13,42 +16,53 @@ type part struct {
 	run  func(ctx context.Context) error
 }
 
+// failure is how a part ended that should not have.
+type failure struct {
+	part string
+	err  error
+}
+
 // runInOrder starts all parts and waits until the context ends or one of them does, which none should: a process of which
-// a part is dead must not look alive. Then it ends them one after the other, in the order given, each waited for before
-// the next is told. Its error begins with that of the part that failed first.
-func runInOrder(ctx context.Context, parts []part) error {
+// a part is dead must not look alive. That is logged at once. Then it ends them one after the other, in the order given,
+// each waited for before the next is told. Its error begins with that of the part that failed first, in which case the
+// others' contexts have the cause handlers.ErrNoDrain.
+func runInOrder(ctx context.Context, log zerolog.Logger, parts []part) error {
 	base := context.WithoutCancel(ctx)
-	stops := make([]context.CancelFunc, len(parts))
+	stops := make([]context.CancelCauseFunc, len(parts))
 	ended := make([]chan struct{}, len(parts))
-	failed := make(chan error, len(parts))
-	first := make(chan struct{})
-	var once sync.Once
+	failed := make(chan failure, len(parts))
 	for i, p := range parts {
 		var partCtx context.Context
-		partCtx, stops[i] = context.WithCancel(base)
+		partCtx, stops[i] = context.WithCancelCause(base)
 		ended[i] = make(chan struct{})
 		go func() {
 			defer close(ended[i])
 			if err := p.run(partCtx); err != nil {
-				failed <- fmt.Errorf("%s: %w", p.name, err)
+				failed <- failure{p.name, err}
 			} else if partCtx.Err() == nil {
-				failed <- fmt.Errorf("%s: ended by itself", p.name)
+				failed <- failure{p.name, errEnded}
 			}
-			once.Do(func() { close(first) })
 		}()
 	}
+	var all []error
+	var cause error
 	select {
 	case <-ctx.Done():
-	case <-first:
+	case first := <-failed:
+		log.Error().Str("part", first.part).Err(first.err).Msg("a part failed; stopping")
+		all, cause = append(all, first.wrapped()), handlers.ErrNoDrain
 	}
 	for i := range parts {
-		stops[i]()
+		stops[i](cause)
 		<-ended[i]
 	}
 	close(failed)
-	var all []error
-	for err := range failed {
-		all = append(all, err)
+	for f := range failed {
+		all = append(all, f.wrapped())
 	}
 	return errors.Join(all...)
 }
+
+var errEnded = errors.New("ended by itself")
+
+func (f failure) wrapped() error { return fmt.Errorf("%s: %w", f.part, f.err) }

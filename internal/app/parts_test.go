@@ -7,6 +7,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/rollcallhq/rollcall/handlers"
 )
 
 // story is what parts did, in order. mu guards it.
@@ -43,7 +47,9 @@ func TestPartsEndOneAfterTheOtherInTheirOrder(t *testing.T) {
 		return nil
 	}}
 	ended := make(chan error, 1)
-	go func() { ended <- runInOrder(ctx, []part{s.waits("a"), s.waits("b"), s.waits("c"), last}) }()
+	go func() {
+		ended <- runInOrder(ctx, zerolog.Nop(), []part{s.waits("a"), s.waits("b"), s.waits("c"), last})
+	}()
 	<-begun
 	cancel()
 	if err := <-ended; err != nil {
@@ -59,24 +65,30 @@ func TestThePartThatFailsFirstEndsAllAndItsErrorLeads(t *testing.T) {
 	t.Parallel()
 	first, second := errors.New("first"), errors.New("second")
 	var s story
+	var log logged
 	parts := []part{
-		{"ends badly", func(ctx context.Context) error { <-ctx.Done(); return second }},
+		{"ends badly", func(ctx context.Context) error {
+			<-ctx.Done()
+			s.add(log.String() + context.Cause(ctx).Error())
+			return second
+		}},
 		{"fails", func(context.Context) error { return first }},
 		s.waits("other"),
 	}
-	err := runInOrder(t.Context(), parts)
+	err := runInOrder(t.Context(), zerolog.New(&log), parts)
 	if !errors.Is(err, first) || !errors.Is(err, second) || !strings.HasPrefix(err.Error(), "fails: first\n") {
 		t.Errorf("runInOrder = %v, want it to begin with that of the part that failed first", err)
 	}
-	if want := []string{"other told", "other ended"}; !slices.Equal(s.lines, want) {
-		t.Errorf("the other part did %v, want %v", s.lines, want)
+	line := `{"level":"error","part":"fails","error":"first","message":"a part failed; stopping"}` + "\n"
+	if want := []string{line + handlers.ErrNoDrain.Error(), "other told", "other ended"}; !slices.Equal(s.lines, want) {
+		t.Errorf("the other parts saw and did %q, want the failure logged before they are told: %q", s.lines, want)
 	}
 }
 
 func TestAPartThatEndsByItselfIsAnError(t *testing.T) {
 	t.Parallel()
 	var s story
-	err := runInOrder(t.Context(), []part{s.waits("other"), {"worker", func(context.Context) error { return nil }}})
+	err := runInOrder(t.Context(), zerolog.Nop(), []part{s.waits("other"), {"worker", func(context.Context) error { return nil }}})
 	if err == nil || err.Error() != "worker: ended by itself" || len(s.lines) != 2 {
 		t.Errorf("runInOrder = %v after %v, want an error that says who ended, and the other ended", err, s.lines)
 	}

@@ -85,7 +85,7 @@ func newSources(c config.Config) ([]*source, error) {
 }
 
 func newSource(name string, c config.Source) (*source, error) {
-	make, ok := providers[c.Provider]
+	newProvider, ok := providers[c.Provider]
 	if !ok {
 		return nil, fmt.Errorf("provider: %q is not known\nhint: there is %s", c.Provider, strings.Join(slices.Sorted(maps.Keys(providers)), ", "))
 	}
@@ -96,14 +96,14 @@ func newSource(name string, c config.Source) (*source, error) {
 	if err := c.Secret.Validate(); err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
-	return &source{name: name, config: c, provider: make(), verifier: v}, nil
+	return &source{name: name, config: c, provider: newProvider(), verifier: v}, nil
 }
 
 // NewVerifier returns the verifier of a source: its scheme, else its provider's, with its own tolerances.
 func NewVerifier(c config.Source) (*verify.Verifier, error) {
 	name := c.Scheme
-	if make, ok := providers[c.Provider]; ok && name == "" {
-		name = make().Scheme
+	if newProvider, ok := providers[c.Provider]; ok && name == "" {
+		name = newProvider().Scheme
 	}
 	scheme, ok := verify.Preset(name)
 	if !ok {
@@ -138,7 +138,7 @@ func (a *App) workerSources() map[string]worker.Source {
 // policy says what the end of a source's directory means.
 func policy(c config.Config) func(string) directory.Decision {
 	return func(name string) directory.Decision {
-		if c.Sources[name].OnDeleted == "deprovision" {
+		if c.Sources[name].OnDeleted == config.Deprovision {
 			return directory.DecisionDeprovision
 		}
 		return directory.DecisionKeep
@@ -174,10 +174,10 @@ func References(c config.Config) map[string]secrets.Ref {
 			refs["sources."+name] = s.Secret
 		}
 	}
-	if c.Queue.Backend == "redis" {
+	if c.Queue.Backend == config.BackendRedis {
 		add("queue.redis.password", c.Queue.Redis.Password)
 	}
-	if c.Has(config.Worker) && c.Store.Backend == "postgres" {
+	if c.Has(config.Worker) && c.Store.Backend == config.BackendPostgres {
 		add("store.dsn", c.Store.DSN)
 	}
 	return refs

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/internal/worker"
 )
@@ -45,7 +46,7 @@ func (a *App) work(ctx context.Context) error {
 	}
 	return worker.New(worker.Config{
 		Queue: a.queue, Store: a.store.get(), Sources: a.workerSources(),
-		Batch: a.config.Worker.Batch, MaxAge: a.config.Worker.MaxEventAge, Ahead: a.config.Worker.Ahead,
+		Renew: a.config.Queue.Lease / 3, Batch: a.config.Worker.Batch, MaxAge: a.config.Worker.MaxEventAge, Ahead: a.config.Worker.Ahead,
 		Binary: a.version, Digest: a.config.Digest(), Log: a.log, Registerer: a.registry,
 	}).Run(ctx)
 }
@@ -78,11 +79,8 @@ func (a *App) openStore(ctx context.Context) error {
 }
 
 func (a *App) tryStore(ctx context.Context) error {
-	s, err := OpenStore(ctx, a.config, a.version)
+	s, err := a.connectStore(ctx)
 	if err != nil {
-		if _, isRef := a.config.Store.DSN.Ref(); !isRef || a.config.Store.Backend == "sqlite" {
-			return fmt.Errorf("%w: %w", errUnusable, err)
-		}
 		return err
 	}
 	if err := prepare(ctx, s, a.config.Store.Migrate); err != nil {
@@ -92,6 +90,38 @@ func (a *App) tryStore(ctx context.Context) error {
 		a.log.Warn().Err(err).Msg("database")
 	}
 	a.store.set(s)
+	return nil
+}
+
+func (a *App) connectStore(ctx context.Context) (store.Store, error) {
+	s, err := OpenStore(ctx, a.config, a.version)
+	if err == nil {
+		return s, nil
+	}
+	if _, isRef := a.config.Store.DSN.Ref(); !isRef || a.config.Store.Backend == config.BackendSQLite {
+		err = fmt.Errorf("%w: %w", errUnusable, err)
+	}
+	return nil, err
+}
+
+// firstLook bounds how long a database that does not answer delays the start.
+const firstLook = 3 * time.Second
+
+// lookAtStore refuses, before anything listens, a database that answers and is not one to work on. It changes nothing,
+// and leaves one that does not answer to work.
+func (a *App) lookAtStore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	s, err := a.connectStore(ctx)
+	if err == nil {
+		if err = prepare(ctx, s, false); errors.Is(err, ErrPending) && a.config.Store.Migrate {
+			err = nil // work migrates
+		}
+		err = errors.Join(err, s.Close())
+	}
+	if refuses(err) {
+		return err
+	}
 	return nil
 }
 

@@ -86,14 +86,14 @@ func (c Config) check(tool bool) (p problems) {
 	p.oneOf("log.format", c.Log.Format, "json", "console")
 	c.checkSecrets(&p)
 	c.checkQueue(&p)
-	p.oneOf("store.backend", c.Store.Backend, "postgres", "sqlite")
+	p.oneOf("store.backend", c.Store.Backend, BackendPostgres, BackendSQLite)
 	if c.Has(Worker) {
 		c.checkStore(&p)
 	}
 	if !tool {
 		c.checkListeners(&p)
 		split := len(c.Roles) > 0 && !(c.Has(Receiver) && c.Has(Worker))
-		p.add(split && c.Queue.Backend == "embedded", "queue.backend", "embedded is for one process that is receiver and worker; use redis for several")
+		p.add(split && c.Queue.Backend == BackendEmbedded, "queue.backend", "embedded is for one process that is receiver and worker; use redis for several")
 	}
 	p.add(c.Worker.Batch < 1 || c.Worker.Batch > 5000, "worker.batch", "%d is not between 1 and 5000", c.Worker.Batch)
 	p.add(c.Worker.MaxEventAge <= 0, "worker.max_event_age", "%s is not above 0", c.Worker.MaxEventAge)
@@ -180,28 +180,28 @@ func (c Config) usesVault() bool {
 
 func (c Config) checkQueue(p *problems) {
 	q := c.Queue
-	p.oneOf("queue.backend", q.Backend, "redis", "embedded")
+	p.oneOf("queue.backend", q.Backend, BackendRedis, BackendEmbedded)
 	p.add(q.Depth < 1, "queue.depth", "%d is not 1 or more", q.Depth)
 	p.add(q.Lease < 3*time.Second, "queue.lease", "%s is less than 3s", q.Lease)
 	p.add(q.Memory < q.Lease, "queue.memory", "%s is less than queue.lease", q.Memory)
 	switch q.Backend {
-	case "redis":
+	case BackendRedis:
 		p.add(len(q.Redis.Addrs) == 0, "queue.redis.addrs", "is empty; set host:port")
 		for _, a := range q.Redis.Addrs {
 			p.address("queue.redis.addrs", a)
 		}
 		p.reference("queue.redis.password", q.Redis.Password)
 		p.add((q.Redis.TLS.Cert == "") != (q.Redis.TLS.Key == ""), "queue.redis.tls", "cert and key belong together; one of them is missing")
-	case "embedded":
+	case BackendEmbedded:
 		p.add(q.Embedded.Path == "", "queue.embedded.path", "is empty")
 	}
 }
 
 func (c Config) checkStore(p *problems) {
 	s := c.Store
-	p.add(s.Backend == "postgres" && s.DSN == "", "store.dsn", "is empty; set PostgreSQL's URL or a reference to it")
+	p.add(s.Backend == BackendPostgres && s.DSN == "", "store.dsn", "is empty; set PostgreSQL's URL or a reference to it")
 	p.reference("store.dsn", s.DSN)
-	p.add(s.Backend == "sqlite" && s.Path == "", "store.path", "is empty")
+	p.add(s.Backend == BackendSQLite && s.Path == "", "store.path", "is empty")
 	p.add(s.MaxConns < 2, "store.max_conns", "%d is not 2 or more", s.MaxConns)
 	p.add(s.Timeout <= 0 || s.Timeout >= c.Queue.Lease, "store.timeout", "%s is not above 0 and below queue.lease (%s)", s.Timeout, c.Queue.Lease)
 }
@@ -216,7 +216,7 @@ func (s Source) check(p *problems, name string) {
 	if s.Scheme != "" {
 		p.oneOf(key+".scheme", s.Scheme, verify.Presets()...)
 	}
-	p.oneOf(key+".on_directory_deleted", s.OnDeleted, "hold", "deprovision")
+	p.oneOf(key+".on_directory_deleted", s.OnDeleted, Hold, Deprovision)
 	p.add(s.Verify.Tolerance < 0 || s.Verify.Future < 0, key+".verify", "tolerance or future is negative")
 	for _, a := range s.Attributes {
 		known := a == "role" || a == "roles" || strings.HasPrefix(a, "custom_attributes.") && a != "custom_attributes."

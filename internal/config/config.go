@@ -24,6 +24,17 @@ const (
 	Worker   = "worker"   // folds what is queued into the database
 )
 
+// The values that keys of a few words can have.
+const (
+	BackendRedis    = "redis"    // queue.backend
+	BackendEmbedded = "embedded" // queue.backend
+	BackendPostgres = "postgres" // store.backend
+	BackendSQLite   = "sqlite"   // store.backend
+
+	Hold        = "hold"        // on_directory_deleted
+	Deprovision = "deprovision" // on_directory_deleted
+)
+
 // Config is everything. The doc tags are the reference's text; see Reference.
 type Config struct {
 	Environment string            `koanf:"environment" doc:"Name of this installation, such as production or staging. It is part of every queue key and is written into the database; a database or queue of another environment refuses to start."`
@@ -194,10 +205,10 @@ func Default() Config {
 			Vault: Vault{Mount: "kv", Auth: VaultAuth{Method: "approle", Mount: "approle"}},
 		},
 		Queue: Queue{
-			Backend: "embedded", Depth: 50_000, Memory: 24 * time.Hour, Lease: 10 * time.Second,
+			Backend: BackendEmbedded, Depth: 50_000, Memory: 24 * time.Hour, Lease: 10 * time.Second,
 			Embedded: Embedded{Path: "queue.db"},
 		},
-		Store:  Store{Backend: "sqlite", Path: "rollcall.db", MaxConns: 8, Timeout: 8 * time.Second},
+		Store:  Store{Backend: BackendSQLite, Path: "rollcall.db", MaxConns: 8, Timeout: 8 * time.Second},
 		Worker: WorkerConfig{Batch: 256, MaxEventAge: 95 * 24 * time.Hour, Ahead: 5 * time.Minute},
 	}
 }

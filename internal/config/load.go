@@ -34,7 +34,7 @@ type Options struct {
 type Loaded struct {
 	Config
 	Warnings []string          // what was passed over and may have been meant
-	From     map[string]string // key → "file", "environment" or "flag"; others are defaults
+	From     map[string]string // key → "file", "environment" or "--set"; others are defaults
 }
 
 // EnvPrefix begins the names of environment variables that set keys.
@@ -49,7 +49,7 @@ func Load(o Options) (Loaded, error) {
 	var p problems
 	fromEnv, warnings := environment(o.Env)
 	l.Warnings = warnings
-	fromFile, err := file(o.File, &p)
+	fromFile, lines, err := file(o.File, &p)
 	if err != nil {
 		return l, err
 	}
@@ -60,8 +60,18 @@ func Load(o Options) (Loaded, error) {
 	for _, layer := range []struct {
 		name   string
 		values map[string]any
-	}{{"file", fromFile}, {"environment", fromEnv}, {"flag", settings(o.Set, &p)}} {
-		_ = k.Load(confmap.Provider(p.known(layer.name, layer.values), "."), nil) // values of known keys cannot fail
+	}{{"file", fromFile}, {"environment", fromEnv}, {"--set", settings(o.Set, &p)}} {
+		place := func(key string) string {
+			switch line, numbered := lines[key]; {
+			case layer.name != "file":
+				return layer.name
+			case !numbered:
+				return o.File
+			default:
+				return fmt.Sprintf("%s:%d", o.File, line)
+			}
+		}
+		_ = k.Load(confmap.Provider(p.known(place, layer.values), "."), nil) // values of known keys cannot fail
 		for key := range layer.values {
 			l.From[key] = layer.name
 		}
@@ -79,39 +89,60 @@ func Load(o Options) (Loaded, error) {
 // fillSources gives each source what it does not set.
 func (c *Config) fillSources() {
 	for name, s := range c.Sources {
-		s.OnDeleted = cmp.Or(s.OnDeleted, "hold")
+		s.OnDeleted = cmp.Or(s.OnDeleted, Hold)
 		c.Sources[name] = s
 	}
 }
 
-// file reads the YAML file and returns its values by key.
-func file(path string, p *problems) (map[string]any, error) {
+// file reads the YAML file and returns its values, and the lines of their keys, by key.
+func file(path string, p *problems) (values map[string]any, lines map[string]int, err error) {
 	if path == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w\nhint: --config names a YAML file; `rollcall config print` shows one", ErrInvalid, err)
+		return nil, nil, fmt.Errorf("%w: %w\nhint: --config names a YAML file; `rollcall config print` shows one", ErrInvalid, err)
 	}
-	tree, err := parse(text)
+	tree, root, err := parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w\nhint: `rollcall config print` shows a whole file", ErrInvalid, path, err)
+		return nil, nil, fmt.Errorf("%w: %s: %w\nhint: `rollcall config print` shows a whole file", ErrInvalid, path, err)
 	}
-	values := map[string]any{}
+	values, lines = map[string]any{}, map[string]int{}
 	flatten(tree, "", values, p)
-	return values, nil
+	number(&root, "", lines)
+	return values, lines, nil
+}
+
+// number writes the lines of a document's keys, as far as they are not an alias's.
+func number(n *yaml.Node, prefix string, lines map[string]int) {
+	if n.Kind == yaml.DocumentNode {
+		number(n.Content[0], prefix, lines)
+	}
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := prefix + n.Content[i].Value
+		lines[key] = n.Content[i].Line
+		number(n.Content[i+1], key+".", lines)
+	}
 }
 
 // parse reads the text of a file, which is one YAML document: what came after it would be passed over.
-func parse(text []byte) (tree map[string]any, err error) {
+func parse(text []byte) (tree map[string]any, root yaml.Node, err error) {
 	documents := yaml.NewDecoder(bytes.NewReader(text))
-	if err := documents.Decode(&tree); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	if err := documents.Decode(&root); errors.Is(err, io.EOF) {
+		return nil, root, nil
+	} else if err != nil {
+		return nil, root, err
+	}
+	if err := root.Decode(&tree); err != nil {
+		return nil, root, err
 	}
 	if err := documents.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("it holds more than one YAML document; leave out the line ---")
+		return nil, root, errors.New("it holds more than one YAML document; leave out the line ---")
 	}
-	return tree, nil
+	return tree, root, nil
 }
 
 // flatten writes the values of a tree by their keys. A section or value that is left empty is not set.
@@ -229,9 +260,9 @@ func written(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// known returns the values whose keys somebody reads, and refuses the others: a misspelt limit must not be the default in
-// silence.
-func (p *problems) known(layer string, values map[string]any) map[string]any {
+// known returns the values whose keys somebody reads, and refuses the others, each with its place: a misspelt limit must
+// not be the default in silence.
+func (p *problems) known(place func(key string) string, values map[string]any) map[string]any {
 	keys := map[string]bool{}
 	for _, l := range leaves() {
 		keys[l.key] = true
@@ -242,7 +273,7 @@ func (p *problems) known(layer string, values map[string]any) map[string]any {
 			known[key] = values[key]
 			continue
 		}
-		p.add(true, layer, "no key is called %s%s", key, suggest(key, keys))
+		p.add(true, place(key), "no key is called %s%s", key, suggest(key, keys))
 	}
 	return known
 }
@@ -256,10 +287,17 @@ func generic(key string) string {
 	return key
 }
 
-// suggest names known keys: those with the same last part, if there are few, else those of the section that the key would
-// be in.
+// suggest names known keys: those that are spelt nearly so; else those with the same last part, if there are few; else
+// those of the section that the key would be in.
 func suggest(key string, known map[string]bool) string {
+	name := key
 	key = generic(key)
+	if near := Nearest(key, slices.Sorted(maps.Keys(known))); near != "" {
+		if key != name {
+			near = "sources." + strings.SplitN(name, ".", 3)[1] + strings.TrimPrefix(near, "sources.NAME")
+		}
+		return "; did you mean " + near + "?"
+	}
 	var same []string
 	for k := range known {
 		if strings.HasSuffix(k, "."+key[strings.LastIndexByte(key, '.')+1:]) {

@@ -111,8 +111,8 @@ func TestLaterLayersCountForEveryKindOfValue(t *testing.T) {
 				{config.Options{File: path}, "", c.was},
 				{config.Options{File: full}, "file", c.byFile},
 				{config.Options{File: full, Env: env}, "environment", c.byEnv},
-				{config.Options{File: full, Env: env, Set: set}, "flag", c.bySet},
-				{config.Options{File: path, Set: set}, "flag", c.bySet},
+				{config.Options{File: full, Env: env, Set: set}, "--set", c.bySet},
+				{config.Options{File: path, Set: set}, "--set", c.bySet},
 			} {
 				l := load(t, step.o)
 				if diff := cmp.Diff(step.want, c.read(l.Config)); diff != "" {
@@ -151,11 +151,13 @@ func TestUnknownKeysAreRefusedFromEveryLayerWithTheRightOneNamed(t *testing.T) {
 		o    config.Options
 		want string
 	}{
-		"in the file":              {config.Options{File: file(t, good+"store: {dns: x}\n")}, "file: no key is called store.dns; store has backend, dsn, max_conns, migrate, path, timeout"},
-		"a section":                {config.Options{File: file(t, good+"databse: {dsn: x}\n")}, "file: no key is called databse.dsn; there is store.dsn"},
-		"a value for a section":    {config.Options{File: file(t, good+"store: postgres\n")}, "file: no key is called store; store has backend, dsn,"},
-		"by a flag":                {config.Options{Set: []string{"dsn=postgres://u:hidden@h/d"}}, "flag: no key is called dsn; there is store.dsn"},
-		"of a source":              {config.Options{Set: []string{"sources.workos.secrets=x"}}, "no key is called sources.workos.secrets; sources.NAME has "},
+		"in the file":              {config.Options{File: file(t, good+"store: {dns: x}\n")}, "rollcall.yaml:5: no key is called store.dns; did you mean store.dsn?"},
+		"a section":                {config.Options{File: file(t, good+"databse: {dsn: x}\n")}, "rollcall.yaml:5: no key is called databse.dsn; there is store.dsn"},
+		"a value for a section":    {config.Options{File: file(t, good+"store: postgres\n")}, "rollcall.yaml:5: no key is called store; store has backend, dsn,"},
+		"by a flag":                {config.Options{Set: []string{"dsn=postgres://u:hidden@h/d"}}, "--set: no key is called dsn; there is store.dsn"},
+		"of a source":              {config.Options{Set: []string{"sources.workos.secrets=x"}}, "no key is called sources.workos.secrets; did you mean sources.workos.secret?"},
+		"far from every key":       {config.Options{Set: []string{"sources.workos.password=x"}}, "no key is called sources.workos.password; there is queue.redis.password"},
+		"an alias in the file":     {config.Options{File: file(t, good+"ops: &o {addressx: x}\nadmin: *o\n")}, "rollcall.yaml: no key is called admin.addressx; did you mean admin.address?"},
 		"a value for a source":     {config.Options{Set: []string{"sources.workos=x"}}, "no key is called sources.workos; "},
 		"a source without a name":  {config.Options{Set: []string{"sources..secret=x"}}, "no key is called sources..secret; "},
 		"something else":           {config.Options{Set: []string{"colour=red"}}, "no key is called colour; the configuration has admin, environment, log,"},
@@ -187,12 +189,13 @@ func TestUnknownKeysAreRefusedFromEveryLayerWithTheRightOneNamed(t *testing.T) {
 
 func TestAllThatIsWrongIsInOneError(t *testing.T) {
 	t.Parallel()
-	_, err := config.Load(config.Options{File: file(t, "colour: red\nstore: {dns: x}\n"), Set: []string{"shape=round", "oops"}})
+	path := file(t, "colour: red\nstore: {dns: x}\n")
+	_, err := config.Load(config.Options{File: path, Set: []string{"shape=round", "oops"}})
 	want := "invalid configuration:\n" +
 		"  --set: \"oops\" is not KEY=VALUE\n" +
-		"  file: no key is called colour; the configuration has admin, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
-		"  file: no key is called store.dns; store has backend, dsn, max_conns, migrate, path, timeout\n" +
-		"  flag: no key is called shape; the configuration has admin, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
+		"  " + path + ":1: no key is called colour; the configuration has admin, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
+		"  " + path + ":2: no key is called store.dns; did you mean store.dsn?\n" +
+		"  --set: no key is called shape; the configuration has admin, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
 		"hint: `rollcall config reference` explains every key"
 	if err == nil || err.Error() != want {
 		t.Errorf("Load:\n%v\nwant:\n%s", err, want)

@@ -94,7 +94,8 @@ Made by ` + "`rollcall config reference`" + `; a test keeps it in step.
 
 Defaults, then the YAML file that ` + "`--config`" + ` (or ` + "`ROLLCALL_CONFIG`" + `) names, then environment variables, then ` + "`--set KEY=VALUE`" + `:
 the later one counts. The variable of ` + "`queue.redis.addrs`" + ` is ` + "`ROLLCALL_QUEUE_REDIS_ADDRS`" + `; lists are written with commas. Sources are set
-in the file or by ` + "`--set sources.NAME.KEY=VALUE`" + `. Unknown keys are errors. Durations are written ` + "`30s`, `24h`, `95d`" + `, sizes ` + "`64KiB`, `1MiB`" + `.
+in the file or by ` + "`--set sources.NAME.KEY=VALUE`" + `. An unknown key of the file or of ` + "`--set`" + ` is an error; an unknown ` + "`ROLLCALL_`" + `
+variable is only warned of, because platforms set some of their own. Durations are written ` + "`30s`, `24h`, `95d`" + `, sizes ` + "`64KiB`, `1MiB`" + `.
 
 A secret itself does not belong in a configuration. Where a key takes a reference, it is one of
 

@@ -141,7 +141,7 @@ func TestPrintingSaysWhereAValueIsFrom(t *testing.T) {
 		File: file(t, good), Env: []string{"ROLLCALL_ENVIRONMENT=staging"}, Set: []string{"public.trusted_proxies=10.0.0.0/8"},
 	})
 	for _, line := range []string{
-		"environment: staging # environment\n", "  trusted_proxies: [10.0.0.0/8] # flag\n", "    self_signed: [localhost] # file\n",
+		"environment: staging # environment\n", "  trusted_proxies: [10.0.0.0/8] # --set\n", "    self_signed: [localhost] # file\n",
 		"    secret: file:/run/secrets/workos # file\n", "  level: info\n",
 	} {
 		if !strings.Contains(l.Redacted(), line) {
