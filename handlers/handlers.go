@@ -114,7 +114,7 @@ func NewReceiver(c ReceiverConfig) (*Receiver, error) {
 	r.inFlight.limit = int64(c.InFlight)
 	r.readers.limit = readersInFlight * r.inFlight.limit
 	r.unproven.limit = max(unprovenBytes, 4*c.BodyLimit)
-	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.inFlight.used.Load()) })
+	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.readers.used.Load() + r.inFlight.used.Load()) })
 	r.unknown = &source{Source: Source{Name: unknownSource}, metrics: r.metrics.ofUnknown(), limiter: newLineLimiter()}
 	r.echo.IPExtractor = clientIP(c.TrustedProxies)
 	r.echo.HTTPErrorHandler = func(err error, ec echo.Context) { r.answer(ec, r.unknown, fromEcho(err)) }

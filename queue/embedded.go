@@ -406,7 +406,7 @@ func (l *embeddedLease) Ack(ctx context.Context, refs ...Ref) error {
 		for _, ref := range refs {
 			args = append(args, string(ref))
 		}
-		deleted, err := tx.Exec(`DELETE FROM entries WHERE part = ? AND seq IN (`+marks+`)`, args...)
+		deleted, err := tx.Exec(`DELETE FROM entries WHERE part = ? AND seq IN (`+marks+`)`, args...) //nolint:gosec // question marks
 		if err != nil {
 			return err
 		}

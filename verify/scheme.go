@@ -166,7 +166,7 @@ func (s Scheme) checkSignature() error {
 	case !slices.Contains([]string{"", " ", ",", ";", "|"}, sig.Separator):
 		return fmt.Errorf("signature.separator: %q is not one of space , ; |", sig.Separator)
 	case !slices.Contains([]string{"", "=", ",", ":"}, sig.KeyValue):
-		return fmt.Errorf("signature.key_value: %q is not one of = , :", sig.KeyValue)
+		return fmt.Errorf("signature.key_value: %q is none of = , and :, which may stand there", sig.KeyValue)
 	case slices.ContainsFunc(sig.Accept, func(name string) bool { return !validID(name) }):
 		return errors.New("signature.accept: a name may hold A-Z a-z 0-9 - _ only")
 	case strings.ContainsFunc(sig.Prefix, func(r rune) bool { return !idRune(r) && r != '=' && r != ':' }):

@@ -76,7 +76,7 @@ func openQueue(ctx context.Context, c config.Config, noPassword func(error) erro
 	var password *latest
 	if r.Password != "" {
 		password = newLatest(c, "queue.redis.password", r.Password)
-		if _, err := password.get(ctx); err != nil {
+		if err := password.get(ctx); err != nil {
 			if err := noPassword(err); err != nil {
 				return nil, nil, err
 			}
@@ -135,16 +135,16 @@ const (
 	rereadSoon  = 2 * time.Second // while it has never been read
 )
 
-// get reads it.
-func (l *latest) get(ctx context.Context) (string, error) {
+// get reads it; what cannot be read stays as it was.
+func (l *latest) get(ctx context.Context) error {
 	text, err := reveal(ctx, l.config, l.key, l.source)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		return l.text, err
+		return err
 	}
 	l.text, l.known = text, true
-	return text, nil
+	return nil
 }
 
 // value returns what was read last, without a wait: a connection that it does not fit is refused by the server, and says so.
@@ -168,7 +168,7 @@ func (l *latest) run(ctx context.Context, every time.Duration) error {
 			timer.Stop()
 			return nil
 		case <-timer.C:
-			_, _ = l.get(ctx) // whoever connects with the old one learns it, and the log with them
+			_ = l.get(ctx) // whoever connects with the old one learns it, and the log with them
 		}
 	}
 }

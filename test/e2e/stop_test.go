@@ -51,7 +51,7 @@ func begin(t *testing.T, site *rig.Site, p *rig.Process, content []byte) slow {
 // An end that was asked for is announced first, then nobody new is let in, and who is in is answered.
 func TestAProcessThatIsToldToEndAnswersWhatIsUnderWayAndExitsInOrder(t *testing.T) {
 	t.Parallel()
-	site := rig.New(t, rig.Options{Set: []string{"public.drain_delay=2s"}})
+	site := rig.New(t, rig.Options{Set: []string{"public.drain_delay=1s"}})
 	d, deliveries := company(6, 4)
 	p := site.Serve(t, "receiver,worker")
 	awaitAccepted(t, site, p, deliveries[0])
