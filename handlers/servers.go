@@ -25,7 +25,7 @@ var ErrNoDrain = errors.New("the end does not wait for load balancers")
 type Timeouts struct {
 	ReadHeader time.Duration // from the connection's first byte to the end of the headers; 5 s
 	Read       time.Duration // of the whole request; 15 s
-	Body       time.Duration // from the headers' end to the body's, of senders' requests; 5 s
+	Body       time.Duration // from the headers' end to the body's, of senders' requests; 5 s, at most what ReadHeader leaves of Read
 	Write      time.Duration // from the headers' end to the answer's; 30 s
 	Idle       time.Duration // between two requests; 120 s, more than load balancers keep a connection
 }
@@ -81,6 +81,7 @@ func NewServers(c ServersConfig) (*Servers, error) {
 		ReadHeader: cmp.Or(c.Timeouts.ReadHeader, 5*time.Second), Read: cmp.Or(c.Timeouts.Read, 15*time.Second), Body: cmp.Or(c.Timeouts.Body, 5*time.Second),
 		Write: cmp.Or(c.Timeouts.Write, 30*time.Second), Idle: cmp.Or(c.Timeouts.Idle, 120*time.Second),
 	}
+	c.Timeouts.Body = min(c.Timeouts.Body, c.Timeouts.Read-c.Timeouts.ReadHeader)
 	c.Shutdown = cmp.Or(c.Shutdown, 20*time.Second)
 	switch {
 	case c.Public != "" && c.Receiver == nil || c.OpsAddress != "" && c.Ops == nil || c.AdminAddress != "" && c.Admin == nil:
@@ -127,9 +128,12 @@ func (s *Servers) server(name, address string, handler http.Handler) *server {
 }
 
 // bodyWithin gives a request's body its own time, so that one that stalls is cut off long before the connection would be.
+// A limit that is not above 0 is none: the server's for the whole request holds.
 func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // every server's writer has deadlines
+		if limit > 0 && req.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // every server's writer has deadlines
+		}
 		next.ServeHTTP(w, req)
 	})
 }

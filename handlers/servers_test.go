@@ -174,7 +174,7 @@ func TestASlowSenderIsCutOff(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t)
 	run := rig.run(t, func(c *ServersConfig) {
-		c.Timeouts = Timeouts{ReadHeader: 100 * time.Millisecond, Read: 200 * time.Millisecond}
+		c.Timeouts = Timeouts{ReadHeader: 100 * time.Millisecond, Read: 200 * time.Millisecond, Body: time.Hour}
 	})
 	for name, c := range map[string]struct{ text, want string }{
 		"headers that never end": {"POST /webhooks/workos HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
