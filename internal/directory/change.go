@@ -15,23 +15,31 @@ const (
 	GroupCreated       ChangeKind = "group.created"
 	GroupUpdated       ChangeKind = "group.updated"
 	GroupEnded         ChangeKind = "group.ended"
+	RoleAdded          ChangeKind = "role.added"
+	RoleRevoked        ChangeKind = "role.revoked"
 	DirectoryActivated ChangeKind = "directory.activated"
 	DirectoryEnded     ChangeKind = "directory.ended"
 )
 
-// Change is one transition of an account, grant, group or directory, with the event that caused it.
+// Removes reports whether somebody lost something by the change.
+func (k ChangeKind) Removes() bool {
+	return k == AccountDeactivated || k == GrantRevoked || k == RoleRevoked
+}
+
+// Change is one transition of an account, grant, role, group or directory, with the event that caused it.
 type Change struct {
 	Scope
 	Kind     ChangeKind
 	Account  string // the account key; empty for groups and directories
 	Group    string
+	Role     string    // the application's; of role.added and role.revoked
 	Event    string    // the id of the event that caused it
 	Occurred time.Time // of that event
 	Before   *Face     // what was; nil when there was nothing
 	After    *Face     // what is; nil when there is nothing
 }
 
-// Face is how an account, grant, group or directory looks from outside, as JSON in the database.
+// Face is how an account, grant, role, group or directory looks from outside, as JSON in the database.
 type Face struct {
 	User         string `json:"user,omitempty"`
 	IDPID        string `json:"idp_id,omitempty"`

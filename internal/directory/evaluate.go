@@ -37,7 +37,7 @@ func (s *State) EvaluateAccounts(x Expansion, keys []string) {
 func (s *State) EvaluateMembers(x Expansion, users []string) {
 	for _, user := range users {
 		if u := s.users[ID{x.Scope, user}]; u != nil {
-			s.evaluateGrant(x.cause(), ID{x.Scope, u.AccountKey()}, x.Group)
+			s.evaluateMember(x.cause(), ID{x.Scope, u.AccountKey()}, x.Group)
 		}
 	}
 }
@@ -45,13 +45,13 @@ func (s *State) EvaluateMembers(x Expansion, users []string) {
 func (x Expansion) cause() cause { return cause{x.Scope, x.Event, x.Occurred} }
 
 // evaluateAccount compares what was announced under a key with what the registers say, and announces the difference:
-// first of the account, then of its grants. A removal that names the key leaves a tomb: from then on no lesser user
+// first of the account, then of its grants, then of its roles. A removal that names the key leaves a tomb: from then on no lesser user
 // brings the account back, not even when the removed one moves to another key. It reports whether the account moved.
 func (s *State) evaluateAccount(c cause, key ID, tomb seniority) bool {
 	announced := s.accounts[key]
 	next := Account{ID: key}
 	if announced != nil {
-		next.TombUser, next.TombCreated = announced.TombUser, announced.TombCreated
+		next.TombUser, next.TombCreated, next.Roles = announced.TombUser, announced.TombCreated, announced.Roles
 	}
 	if next.tomb().less(tomb) {
 		next.TombUser, next.TombCreated = tomb.user, tomb.created
@@ -70,6 +70,7 @@ func (s *State) evaluateAccount(c cause, key ID, tomb seniority) bool {
 	for _, group := range s.groupsOf(&next) {
 		s.evaluateGrant(c, key, group)
 	}
+	s.evaluateRoles(c, key)
 	return moved
 }
 
@@ -102,20 +103,34 @@ func (s *State) announceAccount(c cause, before, after *Account) {
 	s.change(c, change)
 }
 
-// evaluateGrant compares whether an account was granted a group with whether the registers say so.
+// evaluateMember evaluates what an account has by one group.
+func (s *State) evaluateMember(c cause, key ID, group string) {
+	s.evaluateGrant(c, key, group)
+	s.evaluateRoles(c, key)
+}
+
+// evaluateGrant compares whether an account was granted a group with whether the registers say so. The roles that the
+// group gives are kept with the grant: an event that concerns another group of the account does not load this one.
 func (s *State) evaluateGrant(c cause, key ID, group string) {
 	id := GrantID{key.Scope, key.ID, group}
 	account := s.accounts[key]
 	if account == nil {
 		return
 	}
-	has := s.grants[id] != nil
-	switch should := s.effective(account, group); {
-	case should && !has:
-		s.PutGrant(Grant{id})
+	grant, next := s.grants[id], Grant{GrantID: id}
+	should := s.effective(account, group)
+	if should {
+		next.Roles = s.ofGroup(s.group(ID{key.Scope, group}))
+	}
+	switch {
+	case should && grant == nil:
+		s.PutGrant(next)
 		s.dirty.grants[id] = true
 		s.change(c, Change{Kind: GrantAdded, Account: key.ID, Group: group, After: s.grantFace(account, group)})
-	case has && !should:
+	case should && !slices.Equal(grant.Roles, next.Roles):
+		s.PutGrant(next)
+		s.dirty.grants[id] = true
+	case grant != nil && !should:
 		delete(s.grants, id)
 		delete(s.granted[key], group)
 		s.dirty.grants[id] = true

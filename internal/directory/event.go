@@ -91,7 +91,13 @@ const (
 	DecisionNone        Decision = ""
 	DecisionDeprovision Decision = "deprovision" // the end counts: accounts and grants of the directory end
 	DecisionKeep        Decision = "keep"        // the end does not count: accounts stay as they are
+	DecisionRelease     Decision = "release"     // takes the decision before it back; in a register it is DecisionNone
 )
+
+// known reports a decision that an event can be of.
+func (d Decision) known() bool {
+	return d == DecisionDeprovision || d == DecisionKeep || d == DecisionRelease
+}
 
 // Limits of what an event may carry, in bytes. A longer id or type parks its event. Decoders cut longer texts with Text:
 // what somebody may write into their own profile must not keep their removal from being folded.
@@ -150,7 +156,7 @@ func (e *Event) validateSubject() error {
 			return err
 		}
 		return checkText(map[string]string{"group name": e.Membership.GroupName})
-	case e.Subject == SubjectDecision && (e.Decision == DecisionDeprovision || e.Decision == DecisionKeep):
+	case e.Subject == SubjectDecision && e.Decision.known():
 		return nil
 	default:
 		return fmt.Errorf("%w: no %q in it", ErrInvalid, e.Subject)

@@ -60,7 +60,7 @@ func (s *State) foldDecision(e *Event, v Version) bool {
 		if v <= r.DecisionVersion {
 			return false
 		}
-		r.Decision, r.DecisionVersion = e.Decision, v
+		r.decide(e.Decision, v)
 		return true
 	})
 }
@@ -103,18 +103,19 @@ func (s *State) foldGroup(e *Event, v Version) bool {
 	if v > g.Version {
 		g.Version, g.Removed, g.IDPID, g.Organization, moved = v, e.Removes, e.Group.IDPID, e.Organization, true
 	}
-	moved = g.rename(e.Group.Name, v) || moved
+	named := v
+	if e.Removes {
+		named = hearsay(v)
+	}
+	moved = g.rename(e.Group.Name, named) || moved
 	if !moved {
 		return false
 	}
 	s.saveGroup(e, before, g)
-	if g.Removed != before.Removed || g.Floor != before.Floor {
-		s.expand(causeOf(e), g.ID.ID)
-	}
 	return true
 }
 
-// rename takes a name that an event of version v mentions; an empty one says nothing.
+// rename takes a name of this version; an empty one says nothing.
 func (g *Group) rename(name string, v Version) bool {
 	if name == "" || v <= g.NameVersion {
 		return false
@@ -123,6 +124,8 @@ func (g *Group) rename(name string, v Version) bool {
 	return true
 }
 
+// saveGroup keeps the group, says what that means for the outside, and asks for its members to be evaluated again when its
+// end, or a change of the roles that it gives, reaches them.
 func (s *State) saveGroup(e *Event, before Group, g *Group) {
 	s.groups[g.ID] = g
 	s.dirty.groups[g.ID] = true
@@ -133,6 +136,9 @@ func (s *State) saveGroup(e *Event, before Group, g *Group) {
 		s.change(causeOf(e), Change{Kind: GroupCreated, Group: g.ID.ID, After: g.face()})
 	case g.live() && (g.Name != before.Name || g.IDPID != before.IDPID):
 		s.change(causeOf(e), Change{Kind: GroupUpdated, Group: g.ID.ID, Before: before.face(), After: g.face()})
+	}
+	if g.Removed != before.Removed || g.Floor != before.Floor || !slices.Equal(s.ofGroup(&before), s.ofGroup(g)) {
+		s.expand(causeOf(e), g.ID.ID)
 	}
 }
 
@@ -146,7 +152,7 @@ func (s *State) group(id ID) *Group {
 func (s *State) foldMembership(e *Event, v Version) bool {
 	scope, m := e.Scope(), e.Membership
 	g := s.group(ID{scope, m.Group})
-	if before := *g; g.rename(m.GroupName, v) {
+	if before := *g; g.rename(m.GroupName, hearsay(v)) {
 		s.saveGroup(e, before, g)
 	}
 	id := EdgeID{scope, m.Group, m.User}
@@ -162,7 +168,7 @@ func (s *State) foldMembership(e *Event, v Version) bool {
 	s.dirty.edges[id] = true
 
 	if u := s.users[ID{scope, m.User}]; u != nil {
-		s.evaluateGrant(causeOf(e), ID{scope, u.AccountKey()}, m.Group)
+		s.evaluateMember(causeOf(e), ID{scope, u.AccountKey()}, m.Group)
 	}
 	return true
 }

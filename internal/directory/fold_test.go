@@ -24,8 +24,8 @@ type world struct {
 	seen  int // how many of log a test has looked at
 }
 
-func newWorld(t *testing.T, d directory.Decision) *world {
-	return &world{t: t, state: directory.NewState(policy(d))}
+func newWorld(t *testing.T, d directory.Decision, roles ...directory.RoleRule) *world {
+	return &world{t: t, state: directory.NewState(policy(d), directory.NewRoles(roles...))}
 }
 
 func (w *world) fold(events ...directory.Event) []bool {
@@ -89,6 +89,11 @@ func (w *world) check(before directory.Delta, events []directory.Event) {
 			w.t.Fatalf("after %s: %s holds %s without being active", events[0].ID, g.Account, g.Group)
 		}
 	}
+	for _, a := range after.Accounts {
+		if !a.Active && a.Roles != nil {
+			w.t.Fatalf("after %s: %s has the roles %v without being active", events[0].ID, a.ID.ID, a.Roles)
+		}
+	}
 	if len(events) == 1 && events[0].Removes {
 		w.checkRemoval(before, after, events[0])
 	}
@@ -114,10 +119,10 @@ func TestAnyOrderRepetitionAndBatchingFoldsToWhatTheModelSays(t *testing.T) {
 	for seed := range uint64(60) {
 		for _, d := range []directory.Decision{directory.DecisionKeep, directory.DecisionDeprovision} {
 			events := directorytest.Generate(seed, 60)
-			want := directorytest.Model(events, d)
+			want := directorytest.Model(events, d, directorytest.Rules()...)
 			var first directory.Delta
 			for round := range uint64(4) {
-				w := newWorld(t, d)
+				w := newWorld(t, d, directorytest.Rules()...)
 				for _, batch := range directorytest.Batches(round, directorytest.Shuffled(seed*10+round, events), []int{1, 7, 40, 1}[round]) {
 					w.fold(batch...)
 				}
@@ -163,6 +168,15 @@ var hardships = map[string]func(a, b *directory.Event) bool{
 	},
 	"a directory that comes back": func(a, b *directory.Event) bool {
 		return a.Connection != nil && sameObject(a, b) && a.Removes && !b.Removes && later(a, b)
+	},
+	"a group whose name, and a role with it, changes": func(a, b *directory.Event) bool {
+		return a.Group != nil && sameObject(a, b) && later(a, b) && !b.Removes && a.Group.Name == "Group 1.1" && b.Group.Name != "" && b.Group.Name != a.Group.Name
+	},
+	"a group whose idp_id changes": func(a, b *directory.Event) bool {
+		return a.Group != nil && sameObject(a, b) && a.Group.IDPID != b.Group.IDPID
+	},
+	"a membership that mentions another name than its group says": func(a, b *directory.Event) bool {
+		return a.Group != nil && b.Membership != nil && a.Scope() == b.Scope() && a.Group.ID == b.Membership.Group && later(a, b) && a.Group.Name != b.Membership.GroupName
 	},
 	"a decision after an end": func(a, b *directory.Event) bool {
 		return a.Scope() == b.Scope() && a.Connection != nil && a.Removes && b.Decision != "" && later(a, b)
@@ -229,7 +243,7 @@ func some(events []directory.Event, holds func(a, b *directory.Event) bool) bool
 func TestFoldingAnEventAgainMovesNothing(t *testing.T) {
 	t.Parallel()
 	events := directorytest.Generate(7, 200)
-	w := newWorld(t, directory.DecisionDeprovision)
+	w := newWorld(t, directory.DecisionDeprovision, directorytest.Rules()...)
 	w.fold(events...)
 	changes := len(w.log)
 	for _, won := range w.fold(events...) {
@@ -245,7 +259,7 @@ func TestFoldingAnEventAgainMovesNothing(t *testing.T) {
 func BenchmarkFold(b *testing.B) {
 	events := directorytest.Generate(3, 256)
 	for b.Loop() {
-		s := directory.NewState(nil)
+		s := directory.NewState(nil, directory.Roles{})
 		s.Fold(events)
 		s.TakeDelta()
 	}
@@ -263,6 +277,9 @@ func kinds(changes []directory.Change) []string {
 		}
 		if c.Group != "" {
 			line += " " + c.Group
+		}
+		if c.Role != "" {
+			line += " " + c.Role
 		}
 		out = append(out, fmt.Sprintf("%s by %s", line, c.Event))
 	}

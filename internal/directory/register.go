@@ -45,13 +45,31 @@ type Register struct {
 }
 
 // Held reports that the directory was ended and still counts as live until an operator decides.
-func (r *Register) Held() bool { return r.Removed && !r.Ended && r.DecisionVersion <= r.Floor }
+func (r *Register) Held() bool {
+	return r.Removed && !r.Ended && (r.Decision == DecisionNone || r.DecisionVersion <= r.Floor)
+}
+
+// decide takes a decision as the last one. One that takes the one before it back leaves none, but its version stays:
+// what it took back, arriving later, does not count again.
+func (r *Register) decide(d Decision, v Version) {
+	if d == DecisionRelease {
+		d = DecisionNone
+	}
+	r.Decision, r.DecisionVersion = d, v
+}
+
+// Decided is the register as the decision would leave it, made now.
+func (r Register) Decided(d, policy Decision) Register {
+	r.decide(d, max(r.Floor, r.DecisionVersion)+"~")
+	r.settle(policy)
+	return r
+}
 
 // settle works out what the register's end means. A decision counts for the ends before it; deprovision counts for later
 // ones, too, until somebody decides otherwise: were they held, the end would give back what an earlier one had taken.
 func (r *Register) settle(policy Decision) {
 	verdict := policy
-	if r.DecisionVersion > r.Floor || r.Decision == DecisionDeprovision {
+	if r.Decision != DecisionNone && (r.DecisionVersion > r.Floor || r.Decision == DecisionDeprovision) {
 		verdict = r.Decision
 	}
 	r.Ended, r.EndFloor = false, ""
@@ -129,8 +147,20 @@ type Group struct {
 	Version      Version
 	Removed      bool
 	Floor        Version // the greatest removal: memberships below it are gone
-	Name         string  // for display, from group and membership events alike
-	NameVersion  Version
+	Name         string  // as its own events say, or, while none did, others that mention it
+	NameVersion  Version // of the event that said the name, or hearsay of the one that mentioned it
+}
+
+// hearsay is the version of what an event mentions of something that it does not assert. It is less than any event's own.
+func hearsay(v Version) Version { return "-" + v }
+
+// title is the name that the group's own events give it, or "". Who may rename a group may give its roles; what a
+// membership or a removal mentions gives nothing.
+func (g *Group) title() string {
+	if strings.HasPrefix(string(g.NameVersion), "-") {
+		return ""
+	}
+	return g.Name
 }
 
 func (g *Group) live() bool { return g.Version != "" && !g.Removed }
@@ -153,7 +183,8 @@ type Account struct {
 	State        string
 	Profile
 	Active  bool
-	Version Version // the governing user's
+	Version Version  // the governing user's
+	Roles   []string // the application's roles that changes have announced, sorted; nil when there are none
 
 	// Tomb is the most senior user that a removal named under this key. No lesser user can bring the account back.
 	TombUser    string
@@ -162,7 +193,7 @@ type Account struct {
 
 func (a *Account) tomb() seniority { return seniority{a.TombCreated, a.TombUser} }
 
-// same reports whether the two would be stored alike.
+// same reports whether the two would be stored alike, but for their roles, which are announced apart.
 func (a *Account) same(b *Account) bool {
 	return a.sameFace(b) && a.Active == b.Active && a.Version == b.Version && a.TombUser == b.TombUser && a.TombCreated.Equal(b.TombCreated)
 }
@@ -177,4 +208,7 @@ func (p Profile) equal(o Profile) bool {
 }
 
 // Grant is an effective membership that a change has announced.
-type Grant struct{ GrantID }
+type Grant struct {
+	GrantID
+	Roles []string // that the group gave when this was announced last, sorted; nil when there are none
+}

@@ -391,7 +391,7 @@ func TestNobodyIsActiveInADirectoryThatHasEndedHoweverNewTheirEvents(t *testing.
 
 func TestEndsExpandOutsideTheFold(t *testing.T) {
 	t.Parallel()
-	s := directory.NewState(nil)
+	s := directory.NewState(nil, directory.Roles{})
 	s.Fold([]directory.Event{user("e1", 1, ada()), membership("e2", 2, "eng", "user_ada")})
 	s.TakeDelta()
 	s.Fold([]directory.Event{group("e3", 3, "eng", deleted)})

@@ -12,6 +12,7 @@ import (
 // A State belongs to one goroutine.
 type State struct {
 	policy func(source string) Decision
+	roles  Roles
 
 	directories map[Scope]*Register
 	users       map[ID]*User
@@ -48,12 +49,12 @@ func newDirty() dirty {
 
 // NewState returns an empty state. The policy says what the end of a source's directory means where no operator
 // decided: DecisionKeep holds it, DecisionDeprovision ends it. Nil holds every one.
-func NewState(policy func(source string) Decision) *State {
+func NewState(policy func(source string) Decision, roles Roles) *State {
 	if policy == nil {
 		policy = func(string) Decision { return DecisionKeep }
 	}
 	return &State{
-		policy:      policy,
+		policy: policy, roles: roles,
 		directories: map[Scope]*Register{}, users: map[ID]*User{}, groups: map[ID]*Group{},
 		edges: map[EdgeID]*Edge{}, accounts: map[ID]*Account{}, grants: map[GrantID]*Grant{},
 		bearers: map[ID]map[string]bool{}, edgesOf: map[ID]map[string]bool{}, granted: map[ID]map[string]bool{},

@@ -46,7 +46,7 @@ func decode(t testing.TB, deliveries []simulator.Delivery) []directory.Event {
 
 // fold folds the events in batches into one state, with all expansions, and returns all of it.
 func fold(events []directory.Event, batch int) directory.Delta {
-	state := directory.NewState(nil)
+	state := directory.NewState(nil, directory.Roles{})
 	members := map[directory.ID][]string{} // of each group, all that any event named
 	for events := range slices.Chunk(events, batch) {
 		for _, e := range events {

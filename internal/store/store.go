@@ -27,11 +27,16 @@ type Store interface {
 	// Expansions returns up to limit unfinished expansions, oldest first, at most one of each scope.
 	Expansions(ctx context.Context, limit int) ([]PendingExpansion, error)
 
+	// RemapRoles starts an expansion of every directory that has accounts when the mapping of roles is another than the one
+	// that the database was told of last, and returns how many. An empty digest, of no mapping, is what it is first told of.
+	RemapRoles(ctx context.Context, digest string) (directories int, err error)
+
 	// Due returns up to limit deferred events whose time has come, oldest first.
 	Due(ctx context.Context, now time.Time, limit int) ([]Dead, error)
 
 	Reader
 	Migrator
+	Binding
 
 	Close() error
 }
@@ -49,6 +54,8 @@ type Tx interface {
 
 	// Save writes all of it. A fresh ledger entry whose key is there already is ErrConflict.
 	Save(ctx context.Context, b Batch) error
+
+	BindingTx
 }
 
 // EventKey is the key of the ledger.
@@ -88,7 +95,7 @@ type Entry struct {
 	Folded       time.Time // set by Save, by the database's clock, if zero
 	Origin       string    // "hook", "poll", "reconcile", "replay", "operator"
 	Outcome      Outcome
-	Reason       string // why it was ignored or parked; empty otherwise
+	Reason       string // why it was ignored or parked, or who decided it and why; empty otherwise
 	KeyVersion   string
 	SignedAt     time.Time
 	BodySHA256   string // lower-case hex
@@ -103,7 +110,7 @@ type Dead struct {
 	EventKey
 	Type       string
 	Directory  string
-	Class      string // "undecodable", "invalid", "data", "future"
+	Class      string // "undecodable", "invalid", "data", "future", "unconfigured"; "operator" waits for a worker
 	Error      string
 	Body       []byte
 	Origin     string
@@ -154,10 +161,14 @@ type Reader interface {
 	Summary(ctx context.Context) (Summary, error)
 	// Held returns the directories that were ended and still count as live, because nobody decided otherwise.
 	Held(ctx context.Context) ([]directory.Register, error)
+	// Tallies returns every directory that anything was heard of, by source and directory.
+	Tallies(ctx context.Context) ([]DirectoryTally, error)
 	// Check reports what is wrong with the database as a place to keep this: unreachable, synchronous_commit off, clock
 	// more than a minute from ours, another environment. The error says what to do.
 	Check(ctx context.Context) error
 	Clock(ctx context.Context) (time.Time, error) // the database's
+
+	Inventory
 }
 
 // EventFilter narrows Events and DeadEvents; zero fields do not narrow.
@@ -244,8 +255,9 @@ type Config struct {
 	Binary      string // this binary's version
 	// Policy says what the end of a source's directory means where no operator decided; nil holds every one.
 	Policy   func(source string) directory.Decision
-	MaxConns int           // 0 is 8
-	Timeout  time.Duration // of one statement; 0 is 8 s, less than a queue lease
+	Roles    directory.Roles // who has which roles; see RemapRoles for when it changes
+	MaxConns int             // 0 is 8
+	Timeout  time.Duration   // of one statement; 0 is 8 s, less than a queue lease
 }
 
 // Errors that callers tell apart.
@@ -253,6 +265,7 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrData        = errors.New("the data cannot be stored")
 	ErrConflict    = errors.New("another transaction saved one of these events")
+	ErrTaken       = errors.New("another account has it")
 	ErrTooOld      = errors.New("this binary is older than the database allows")
 	ErrEnvironment = errors.New("the database belongs to another environment")
 	ErrChecksum    = errors.New("a migration was applied with another text")

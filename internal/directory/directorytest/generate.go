@@ -17,9 +17,22 @@ const Source = "workos"
 // Start is the earliest time of a generated event.
 var Start = time.Date(2026, 7, 31, 10, 0, 0, 0, time.UTC)
 
+// Rules give roles to the generated people in every way there is: by a group's id, idp_id and name, by slugs, in one directory
+// only, one role in several ways.
+func Rules() []directory.RoleRule {
+	return []directory.RoleRule{
+		{Role: "admin", Groups: []string{"Group 0.0", "Group 1.1"}, Slugs: []string{"admin"}},
+		{Role: "reader", Groups: []string{groupID(0), "grp-1"}},
+		{Role: "writer", Groups: []string{"grp-2", groupID(3), "Group 3.0"}, Slugs: []string{"editor"}, Directories: []string{"directory_1"}},
+		{Role: "auditor", Groups: []string{"Group 2.1", "Group 2.2"}},
+		{Role: "auditor", Slugs: []string{"auditor"}},
+		{Role: "nobody", Groups: []string{groupID(0)}, Slugs: []string{"admin"}, Source: "another"},
+	}
+}
+
 // Generate returns n valid events of a few directories, drawn so that they collide: equal timestamps, several
 // directory users under one idp_id (rehires), idp_ids that change or are missing, recycled emails, groups that end and
-// come back, memberships whose user or group is never heard of, directories that end, come back and are decided on.
+// come back, that change their names and idp_ids and with them their roles, memberships whose user or group is never heard of, directories that end, come back and are decided on.
 // Ids are unique. The same seed gives the same events.
 func Generate(seed uint64, n int) []directory.Event {
 	g := generator{Rand: rand.New(rand.NewPCG(seed, 17))}
@@ -46,13 +59,13 @@ func (g generator) event(i int) directory.Event {
 		g.user(&e)
 	case roll < 60:
 		g.group(&e)
-	case roll < 95:
+	case roll < 94:
 		g.membership(&e)
 	case roll < 98:
 		g.connection(&e)
 	default:
 		e.Subject, e.Type = directory.SubjectDecision, "rollcall.decision"
-		e.Decision = []directory.Decision{directory.DecisionKeep, directory.DecisionDeprovision}[g.IntN(2)]
+		e.Decision = []directory.Decision{directory.DecisionKeep, directory.DecisionDeprovision, directory.DecisionRelease}[g.IntN(3)]
 	}
 	return e
 }
@@ -73,7 +86,10 @@ func (g generator) user(e *directory.Event) {
 	}
 	p.Email = fmt.Sprintf("person%d@example.com", g.IntN(3)) // recycled freely
 	p.FirstName = fmt.Sprintf("Name %d", g.IntN(3))
-	p.Attributes = map[string]string{"role": []string{"admin", "member"}[g.IntN(2)]}
+	p.Attributes = map[string]string{"role": []string{"admin", "member", "editor"}[g.IntN(3)]}
+	if g.IntN(2) == 0 {
+		p.Attributes["roles"] = []string{"auditor", "auditor,member", "editor,member", "member"}[g.IntN(4)]
+	}
 	e.Subject, e.Type, e.User = directory.SubjectUser, "dsync.user.updated", &p
 	switch g.IntN(5) {
 	case 0:
@@ -87,6 +103,12 @@ func (g generator) group(e *directory.Event) {
 	n := g.IntN(groups - 1) // of the last one nothing is heard but its memberships
 	e.Subject, e.Type = directory.SubjectGroup, "dsync.group.updated"
 	e.Group = &directory.Team{ID: groupID(n), IDPID: fmt.Sprintf("grp-%d", n), Name: fmt.Sprintf("Group %d.%d", n, g.IntN(3))}
+	switch g.IntN(6) {
+	case 0:
+		e.Group.IDPID = fmt.Sprintf("grp-%d", g.IntN(groups)) // made again under another one's
+	case 1:
+		e.Group.Name = ""
+	}
 	if g.IntN(3) == 0 {
 		e.Type, e.Removes = "dsync.group.deleted", true
 	}

@@ -9,10 +9,10 @@ import (
 	"github.com/rollcallhq/rollcall/internal/directory"
 )
 
-// Model says, a line each, which accounts there are and what they are granted after a set of events, by the rules read
-// naively: for every question it looks through all the events. It shares no code with the fold but the versions.
-func Model(events []directory.Event, policy directory.Decision) []string {
-	m := model{events: events, policy: policy}
+// Model says, a line each, which accounts there are, what they are granted and which roles they have after a set of events,
+// by the rules read naively: for every question it looks through all the events. It shares no code with the fold but the versions.
+func Model(events []directory.Event, policy directory.Decision, roles ...directory.RoleRule) []string {
+	m := model{events: events, policy: policy, roles: roles}
 	var lines []string
 	for _, scope := range m.scopes() {
 		for _, key := range m.keys(scope) {
@@ -28,6 +28,7 @@ func Outcome(d directory.Delta) []string {
 	var lines []string
 	for _, a := range d.Accounts {
 		lines = append(lines, accountLine(a.Scope, a.ID.ID, a.User, a.Active, a.Email))
+		lines = append(lines, roleLines(a)...)
 	}
 	for _, g := range d.Granted {
 		lines = append(lines, grantLine(g.Scope, g.Account, g.Group))
@@ -44,9 +45,21 @@ func grantLine(scope directory.Scope, key, group string) string {
 	return fmt.Sprintf("%s grant %s %s", scope.Directory, key, group)
 }
 
+func roleLine(scope directory.Scope, key, role string) string {
+	return fmt.Sprintf("%s role %s %s", scope.Directory, key, role)
+}
+
+func roleLines(a directory.Account) (lines []string) {
+	for _, role := range a.Roles {
+		lines = append(lines, roleLine(a.Scope, a.ID.ID, role))
+	}
+	return lines
+}
+
 type model struct {
 	events []directory.Event
 	policy directory.Decision
+	roles  []directory.RoleRule
 }
 
 // last returns the event with the greatest version among those that match.
@@ -160,7 +173,8 @@ func (m model) end(scope directory.Scope) (ended bool, floor directory.Version) 
 	removal := version(m.last(func(e *directory.Event) bool { return e.Scope() == scope && e.Connection != nil && e.Removes }))
 	verdict := m.policy
 	decision := m.last(func(e *directory.Event) bool { return e.Scope() == scope && e.Decision != "" })
-	if decision != nil && (decision.Version() > removal || decision.Decision == directory.DecisionDeprovision) {
+	counts := decision != nil && (decision.Version() > removal || decision.Decision == directory.DecisionDeprovision)
+	if counts && decision.Decision != directory.DecisionRelease {
 		verdict = decision.Decision
 	}
 	if verdict != directory.DecisionDeprovision {
@@ -192,9 +206,50 @@ func (m model) account(scope directory.Scope, k string) []string {
 	if !active {
 		return lines
 	}
+	gives := slugsOf(word.User)
 	for n := range groups {
 		if m.granted(scope, groupID(n), user, floor) {
 			lines = append(lines, grantLine(scope, k, groupID(n)))
+			gives = append(gives, m.named(scope, groupID(n))...)
+		}
+	}
+	return append(lines, m.roleLines(scope, k, gives)...)
+}
+
+// slugsOf and named mark what gives roles, so that a slug is no group's name.
+func slugsOf(p *directory.Person) (slugs []string) {
+	for _, s := range append(strings.Split(p.Attributes["roles"], ","), p.Attributes["role"]) {
+		slugs = append(slugs, "slug "+s)
+	}
+	return slugs
+}
+
+// named returns what the group is called: its id, the idp_id of its last event, and the last name that an event of its own,
+// no removal, gives it.
+func (m model) named(scope directory.Scope, group string) []string {
+	names := []string{"group " + group}
+	of := func(e *directory.Event) bool { return e.Scope() == scope && e.Group != nil && e.Group.ID == group }
+	if e := m.last(of); e != nil {
+		names = append(names, "group "+e.Group.IDPID)
+	}
+	if e := m.last(func(e *directory.Event) bool { return of(e) && !e.Removes && e.Group.Name != "" }); e != nil {
+		names = append(names, "group "+e.Group.Name)
+	}
+	return names
+}
+
+// roleLines says which roles an account has that has these slugs and groups.
+func (m model) roleLines(scope directory.Scope, k string, gives []string) (lines []string) {
+	for _, rule := range m.roles {
+		if rule.Source != "" && rule.Source != scope.Source || len(rule.Directories) > 0 && !slices.Contains(rule.Directories, scope.Directory) {
+			continue
+		}
+		has := func(kind string) func(string) bool {
+			return func(name string) bool { return slices.Contains(gives, kind+name) }
+		}
+		line := roleLine(scope, k, rule.Role)
+		if (slices.ContainsFunc(rule.Groups, has("group ")) || slices.ContainsFunc(rule.Slugs, has("slug "))) && !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
 	return lines

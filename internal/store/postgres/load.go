@@ -47,7 +47,7 @@ func into[T any](l *load, scan func(table.Scanner) (T, error), put func(T), text
 
 // Load implements store.Tx in two round trips.
 func (t *tx) Load(ctx context.Context, need directory.Need, events []store.EventKey) (*directory.State, map[store.EventKey]store.Entry, error) {
-	state, known := directory.NewState(t.policy), map[store.EventKey]store.Entry{}
+	state, known := directory.NewState(t.policy, t.roles), map[store.EventKey]store.Entry{}
 	users := map[directory.ID]string{}
 	var l load
 	into(&l, table.ScanEntry, func(e store.Entry) { known[e.EventKey] = e },
@@ -160,7 +160,7 @@ func (l *load) edgesOfNewcomers(state *directory.State, users []directory.ID) {
 func (t *tx) LoadExpansion(ctx context.Context, id int64, limit int) (c store.Chunk, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*t.patience) // the two statements that choose the members included
 	defer cancel()
-	c.State = directory.NewState(t.policy)
+	c.State = directory.NewState(t.policy, t.roles)
 	rows, err := t.conn.Query(ctx, `SELECT `+table.ExpansionColumns+` FROM rollcall.expansions WHERE id = $1 AND finished_at IS NULL`, id)
 	if err != nil {
 		return c, fmt.Errorf("load expansion %d: %w", id, err)

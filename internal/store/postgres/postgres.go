@@ -30,6 +30,7 @@ var migrations embed.FS
 type Store struct {
 	table.Reader
 	table.Migrator
+	table.Binding
 	config store.Config
 	pool   *pgxpool.Pool
 }
@@ -45,6 +46,8 @@ var dialect = table.Dialect{
 	Mark:   func(n int) string { return "$" + strconv.Itoa(n) },
 	Time:   timeArg,
 	Now:    "now()",
+
+	Rows: jsonRows, Each: eachRow, Named: bySeq, By: func(string) string { return "" }, Skip: " FOR UPDATE OF %s SKIP LOCKED", Lateral: true,
 }
 
 func timeArg(t time.Time) any {
@@ -76,13 +79,14 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 	// The statements join in the order in which they are written, from a batch's keys outwards. A database that has no
 	// statistics yet, as during a first sync, would have the planner begin with whole directories: seconds, not milliseconds.
 	set["join_collapse_limit"] = "1"
+	set["plan_cache_mode"] = "force_custom_plan" // a plan that was made while a table was empty must not stay
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
 	return &Store{
-		config: c, pool: pool, Reader: table.Reader{DB: db, Dialect: dialect},
+		config: c, pool: pool, Reader: table.Reader{DB: db, Dialect: dialect}, Binding: table.Binding{Read: db, Write: db, Dialect: dialect},
 		Migrator: table.Migrator{
 			DB: db, Dialect: dialect, Files: migrationFiles(), Environment: c.Environment, Binary: c.Binary,
 			Lock:   `SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7301421305)`, // any number that nobody else locks
@@ -139,6 +143,11 @@ func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
 	return now, nil
 }
 
+// RemapRoles implements store.Store.
+func (s *Store) RemapRoles(ctx context.Context, digest string) (int, error) {
+	return table.RemapRoles(ctx, s.Reader.DB, dialect, digest)
+}
+
 // Update implements store.Store: two round trips around what fn does, the second being fn's own save.
 func (s *Store) Update(ctx context.Context, scopes []directory.Scope, fn func(ctx context.Context, tx store.Tx) error) error {
 	conn, err := s.acquire(ctx)
@@ -146,7 +155,7 @@ func (s *Store) Update(ctx context.Context, scopes []directory.Scope, fn func(ct
 		return fmt.Errorf("connect to the database: %w", err)
 	}
 	defer conn.Release()
-	t := &tx{conn: conn.Conn(), policy: s.config.Policy, patience: s.patience()}
+	t := &tx{conn: conn.Conn(), policy: s.config.Policy, roles: s.config.Roles, patience: s.patience()}
 	if err := t.begin(ctx, scopes); err != nil {
 		return t.undo(ctx, fmt.Errorf("lock %d directories: %w", len(scopes), err))
 	}
@@ -173,6 +182,7 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 type tx struct {
 	conn     *pgx.Conn
 	policy   func(string) directory.Decision
+	roles    directory.Roles
 	patience time.Duration
 	saves    pgx.Batch
 }

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,6 +41,7 @@ var backend = storetest.Backend{
 func TestPostgreSQLKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, backend)
+	storetest.RunBinding(t, backend, func(s store.Store) *sql.DB { return s.(opened).Write })
 }
 
 func TestDataThatPostgreSQLRefusesIsTheEventsFault(t *testing.T) {

@@ -158,7 +158,7 @@ func (t *tx) saveAccounts(d directory.Delta, now time.Time) {
 	if rows := d.Accounts; len(rows) > 0 {
 		text := func(f func(a directory.Account) string) []string { return column(rows, f) }
 		t.upsert("accounts", table.AccountColumns+", changed_at", 3,
-			"text text text text text text text text text text text jsonb bool text text timestamptz timestamptz",
+			"text text text text text text text text text text text jsonb bool text text timestamptz jsonb timestamptz",
 			text(func(a directory.Account) string { return a.Source }), text(func(a directory.Account) string { return a.Directory }),
 			text(func(a directory.Account) string { return a.ID.ID }), text(func(a directory.Account) string { return a.User }),
 			text(func(a directory.Account) string { return a.Organization }), text(func(a directory.Account) string { return a.IDPID }),
@@ -167,14 +167,17 @@ func (t *tx) saveAccounts(d directory.Delta, now time.Time) {
 			text(func(a directory.Account) string { return a.Name }), column(rows, func(a directory.Account) *string { return document(table.Attributes(a.Profile)) }),
 			column(rows, func(a directory.Account) bool { return a.Active }), text(func(a directory.Account) string { return string(a.Version) }),
 			text(func(a directory.Account) string { return a.TombUser }), column(rows, func(a directory.Account) *time.Time { return moment(a.TombCreated) }),
+			column(rows, func(a directory.Account) *string { return document(table.Roles(a.Roles)) }),
 			column(rows, func(directory.Account) time.Time { return now }))
 	}
 	if rows := d.Granted; len(rows) > 0 {
 		text := func(f func(g directory.Grant) string) []string { return column(rows, f) }
-		t.upsert("grants", table.GrantColumns+", granted_at", 4, "text text text text timestamptz",
+		t.saves.Queue(`INSERT INTO rollcall.grants (`+table.GrantColumns+`, granted_at)
+			SELECT *, $6::timestamptz FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[])
+			ON CONFLICT (source, directory, account_key, group_id) DO UPDATE SET roles = excluded.roles`,
 			text(func(g directory.Grant) string { return g.Source }), text(func(g directory.Grant) string { return g.Directory }),
 			text(func(g directory.Grant) string { return g.Account }), text(func(g directory.Grant) string { return g.Group }),
-			column(rows, func(directory.Grant) time.Time { return now }))
+			column(rows, func(g directory.Grant) *string { return document(table.Roles(g.Roles)) }), now)
 	}
 	if rows := d.Revoked; len(rows) > 0 {
 		text := func(f func(g directory.GrantID) string) []string { return column(rows, f) }
@@ -190,12 +193,13 @@ func (t *tx) saveChanges(d directory.Delta, now time.Time) {
 	if rows := d.Changes; len(rows) > 0 {
 		text := func(f func(c directory.Change) string) []string { return column(rows, f) }
 		t.saves.Queue(`INSERT INTO rollcall.changes (at, `+table.ChangeColumns+`)
-			SELECT $1, source, directory, kind, account_key, group_id, event, occurred, before, after
-			FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::jsonb[], $10::jsonb[])
-			WITH ORDINALITY AS k(source, directory, kind, account_key, group_id, event, occurred, before, after, n) ORDER BY n`, now,
+			SELECT $1, source, directory, kind, account_key, group_id, role, event, occurred, before, after
+			FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::jsonb[], $11::jsonb[])
+			WITH ORDINALITY AS k(source, directory, kind, account_key, group_id, role, event, occurred, before, after, n) ORDER BY n`, now,
 			text(func(c directory.Change) string { return c.Source }), text(func(c directory.Change) string { return c.Directory }),
 			text(func(c directory.Change) string { return string(c.Kind) }), text(func(c directory.Change) string { return c.Account }),
-			text(func(c directory.Change) string { return c.Group }), text(func(c directory.Change) string { return c.Event }),
+			text(func(c directory.Change) string { return c.Group }), text(func(c directory.Change) string { return c.Role }),
+			text(func(c directory.Change) string { return c.Event }),
 			column(rows, func(c directory.Change) time.Time { return c.Occurred }),
 			column(rows, func(c directory.Change) *string { return document(table.Face(c.Before)) }),
 			column(rows, func(c directory.Change) *string { return document(table.Face(c.After)) }))

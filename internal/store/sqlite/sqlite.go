@@ -27,6 +27,7 @@ var migrations embed.FS
 type Store struct {
 	table.Reader
 	table.Migrator
+	table.Binding
 	config store.Config
 	write  *sql.DB
 }
@@ -37,6 +38,8 @@ var dialect = table.Dialect{
 	Mark: func(n int) string { return "?" + strconv.Itoa(n) },
 	Time: timeArg,
 	Now:  "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+
+	Rows: jsonRows, Each: eachRow, Named: bySeq, By: indexedBy,
 }
 
 func timeArg(t time.Time) any {
@@ -68,7 +71,7 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 	}
 	read.SetMaxOpenConns(4)
 	return &Store{
-		config: c, write: write, Reader: table.Reader{DB: read, Dialect: dialect},
+		config: c, write: write, Reader: table.Reader{DB: read, Dialect: dialect}, Binding: table.Binding{Read: read, Write: write, Dialect: dialect},
 		Migrator: table.Migrator{
 			DB: write, Dialect: dialect, Files: migrationFiles(), Environment: c.Environment, Binary: c.Binary,
 			Lock:   `SELECT 1`, // the transaction itself locks the file
@@ -102,6 +105,11 @@ func (s *Store) Check(ctx context.Context) error {
 // Clock implements store.Reader: a file's clock is this process's.
 func (s *Store) Clock(context.Context) (time.Time, error) { return time.Now(), nil }
 
+// RemapRoles implements store.Store.
+func (s *Store) RemapRoles(ctx context.Context, digest string) (int, error) {
+	return table.RemapRoles(ctx, s.write, dialect, digest)
+}
+
 // Update implements store.Store: a transaction that locks the file when it begins.
 func (s *Store) Update(ctx context.Context, scopes []directory.Scope, fn func(ctx context.Context, tx store.Tx) error) error {
 	began, err := s.write.BeginTx(ctx, nil)
@@ -109,7 +117,7 @@ func (s *Store) Update(ctx context.Context, scopes []directory.Scope, fn func(ct
 		return fmt.Errorf("lock %d directories: %w", len(scopes), err)
 	}
 	defer func() { _ = began.Rollback() }()
-	if err := fn(ctx, &tx{Tx: began, policy: s.config.Policy}); err != nil {
+	if err := fn(ctx, &tx{Tx: began, policy: s.config.Policy, roles: s.config.Roles}); err != nil {
 		return classify(err)
 	}
 	if err := began.Commit(); err != nil {

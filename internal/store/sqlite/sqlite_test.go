@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -36,6 +37,7 @@ var backend = storetest.Backend{
 func TestSQLiteKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, backend)
+	storetest.RunBinding(t, backend, func(s store.Store) *sql.DB { return s.(opened).Write })
 }
 
 func BenchmarkFold(b *testing.B) { storetest.BenchmarkFold(b, backend) }

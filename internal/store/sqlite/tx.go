@@ -18,6 +18,7 @@ import (
 type tx struct {
 	*sql.Tx
 	policy func(string) directory.Decision
+	roles  directory.Roles
 	err    error // the first of a row of statements
 }
 
@@ -115,7 +116,7 @@ var (
 
 // Load implements store.Tx.
 func (t *tx) Load(ctx context.Context, need directory.Need, ids []store.EventKey) (*directory.State, map[store.EventKey]store.Entry, error) {
-	state, known := directory.NewState(t.policy), map[store.EventKey]store.Entry{}
+	state, known := directory.NewState(t.policy, t.roles), map[store.EventKey]store.Entry{}
 	var events [][]string
 	for _, id := range ids {
 		events = append(events, []string{id.Source, id.ID})
@@ -153,7 +154,7 @@ func (t *tx) loadEdges(ctx context.Context, state *directory.State, keys [][]str
 
 // LoadExpansion implements store.Tx.
 func (t *tx) LoadExpansion(ctx context.Context, id int64, limit int) (c store.Chunk, err error) {
-	c.State = directory.NewState(t.policy)
+	c.State = directory.NewState(t.policy, t.roles)
 	c.PendingExpansion, err = table.ScanExpansion(t.QueryRowContext(ctx, `SELECT `+table.ExpansionColumns+` FROM expansions WHERE id = ? AND finished_at IS NULL`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		c.PendingExpansion.ID, c.Last = id, true
@@ -324,11 +325,11 @@ func (t *tx) saveAccounts(ctx context.Context, d directory.Delta, now time.Time)
 	each(ctx, t, replace("accounts", table.AccountColumns+", changed_at"), d.Accounts, func(a directory.Account) []any {
 		return []any{
 			a.Source, a.Directory, a.ID.ID, a.User, a.Organization, a.IDPID, a.State, a.Email, a.FirstName, a.LastName, a.Name,
-			table.Attributes(a.Profile), a.Active, string(a.Version), a.TombUser, timeArg(a.TombCreated), now.UnixMicro(),
+			table.Attributes(a.Profile), a.Active, string(a.Version), a.TombUser, timeArg(a.TombCreated), table.Roles(a.Roles), now.UnixMicro(),
 		}
 	})
-	each(ctx, t, replace("grants", table.GrantColumns+", granted_at"), d.Granted, func(g directory.Grant) []any {
-		return []any{g.Source, g.Directory, g.Account, g.Group, now.UnixMicro()}
+	each(ctx, t, insert("grants", table.GrantColumns+", granted_at")+` ON CONFLICT DO UPDATE SET roles = excluded.roles`, d.Granted, func(g directory.Grant) []any {
+		return []any{g.Source, g.Directory, g.Account, g.Group, table.Roles(g.Roles), now.UnixMicro()}
 	})
 	each(ctx, t, `DELETE FROM grants WHERE source = ? AND directory = ? AND account_key = ? AND group_id = ?`, d.Revoked, func(g directory.GrantID) []any {
 		return []any{g.Source, g.Directory, g.Account, g.Group}
@@ -338,7 +339,7 @@ func (t *tx) saveAccounts(ctx context.Context, d directory.Delta, now time.Time)
 func (t *tx) saveChanges(ctx context.Context, d directory.Delta, now time.Time) {
 	each(ctx, t, insert("changes", "at, "+table.ChangeColumns), d.Changes, func(c directory.Change) []any {
 		return []any{
-			now.UnixMicro(), c.Source, c.Directory, string(c.Kind), c.Account, c.Group, c.Event, c.Occurred.UnixMicro(), table.Face(c.Before), table.Face(c.After),
+			now.UnixMicro(), c.Source, c.Directory, string(c.Kind), c.Account, c.Group, c.Role, c.Event, c.Occurred.UnixMicro(), table.Face(c.Before), table.Face(c.After),
 		}
 	})
 	each(ctx, t, insert("expansions", "source, directory, group_id, event, occurred, cursor, done, begun"), d.Expansions, func(x directory.Expansion) []any {

@@ -44,6 +44,8 @@ func Run(t *testing.T, b Backend) {
 		"what is left of a dead event is replaced":                     testDeadAgain,
 		"deferred events come due":                                     testDue,
 		"an end shows at once and is expanded in chunks":               testExpansion,
+		"a mapping of roles that changed is carried through once":      testRemapRoles,
+		"a group that is renamed moves its role, in chunks":            testRenamedGroup,
 		"lists narrow by their filters":                                testReader,
 		"two starters migrate once":                                    testMigrate,
 		"another environment's database is refused":                    testEnvironment,
@@ -58,7 +60,10 @@ func Run(t *testing.T, b Backend) {
 }
 
 func config(d directory.Decision) store.Config {
-	return store.Config{Environment: "test", Binary: "1.2.3", Policy: func(string) directory.Decision { return d }, MaxConns: 4}
+	return store.Config{
+		Environment: "test", Binary: "1.2.3", Policy: func(string) directory.Decision { return d }, MaxConns: 4,
+		Roles: directory.NewRoles(directorytest.Rules()...),
+	}
 }
 
 func (b Backend) open(t testing.TB, c store.Config) store.Store {
@@ -68,6 +73,12 @@ func (b Backend) open(t testing.TB, c store.Config) store.Store {
 		t.Fatalf("Migrate() = %v", err)
 	}
 	return s
+}
+
+// inMemory is a state that folds as a store of config does.
+func inMemory(d directory.Decision) *directory.State {
+	c := config(d)
+	return directory.NewState(c.Policy, c.Roles)
 }
 
 func scopesOf(events []directory.Event) []directory.Scope { return directory.NeedOf(events).Scopes }
@@ -201,7 +212,7 @@ func testProperty(t *testing.T, b Backend) {
 	for seed := range uint64(8) {
 		policy := []directory.Decision{directory.DecisionKeep, directory.DecisionDeprovision}[seed%2]
 		events := directorytest.Generate(seed, 120)
-		memory := directory.NewState(func(string) directory.Decision { return policy })
+		memory := inMemory(policy)
 		memory.Fold(events)
 		Settle(memory)
 		for round := range uint64(2) {
@@ -214,7 +225,7 @@ func testProperty(t *testing.T, b Backend) {
 			}
 			drain(t, s, 3)
 			got := Check(t, s)
-			if diff := cmp.Diff(directorytest.Model(events, policy), directorytest.Outcome(got)); diff != "" {
+			if diff := cmp.Diff(directorytest.Model(events, policy, directorytest.Rules()...), directorytest.Outcome(got)); diff != "" {
 				t.Fatalf("seed %d round %d: model (-), database (+):\n%s", seed, round, diff)
 			}
 			if diff := cmp.Diff(memory.Snapshot(), got, cmpopts.EquateEmpty()); diff != "" {
@@ -233,7 +244,7 @@ func testShortHistories(t *testing.T, b Backend) {
 		for i := range events {
 			events[i].Source = fmt.Sprintf("%s-%d", directorytest.Source, seed)
 		}
-		memory := directory.NewState(nil)
+		memory := inMemory(directory.DecisionKeep)
 		for _, e := range events {
 			memory.Fold([]directory.Event{e})
 			fold(t, s, e)
@@ -313,7 +324,7 @@ func member(id string, minute int, group, user string) directory.Event {
 
 func testAwkward(t *testing.T, b Backend) {
 	s := b.open(t, config(directory.DecisionKeep))
-	memory := directory.NewState(nil)
+	memory := inMemory(directory.DecisionKeep)
 	long := strings.Repeat("é", directory.MaxID/2)
 	for n, value := range []string{"O'Brien", `"quoted" \ back`, "Zoë 🦊", "{\"json\":[1]}", "%s;--", "\u2028\t\r\n", long, "' OR 1=1", "NULL", "\\N"} {
 		e := ada(fmt.Sprint("event ", value), n, func(e *directory.Event) {
@@ -594,6 +605,88 @@ func testExpansion(t *testing.T, b Backend) {
 	changes, err := s.Changes(t.Context(), store.ChangeFilter{Event: "end_of_group", Limit: 1000})
 	if err != nil || len(changes) != 1+24 {
 		t.Errorf("the group's end made %d changes, %v, want itself and 24 revoked (one left before)", len(changes), err)
+	}
+}
+
+// testRemapRoles opens a database again under other rules, as a changed configuration does.
+func testRemapRoles(t *testing.T, b Backend) {
+	place, events := b.Place(t), directorytest.Generate(5, 120)
+	var before directory.Delta
+	for step, c := range []struct {
+		what        string
+		rules       []directory.RoleRule
+		directories int
+	}{
+		{"no rules, as always", nil, 0},
+		{"the first rules", directorytest.Rules()[:3], 2},
+		{"the same rules", directorytest.Rules()[:3], 0},
+		{"other rules", directorytest.Rules()[1:], 2},
+		{"the same in another order", slices.Concat(directorytest.Rules()[2:], directorytest.Rules()[1:2]), 0},
+		{"no rules any more", nil, 2},
+		{"still none", nil, 0},
+	} {
+		conf := config(directory.DecisionKeep)
+		conf.Roles = directory.NewRoles(c.rules...)
+		s := b.Open(t, place, conf)
+		if step == 0 {
+			if _, err := s.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			fold(t, s, events...)
+			drain(t, s, 5)
+		}
+		if n, err := s.RemapRoles(t.Context(), conf.Roles.Digest()); err != nil || n != c.directories {
+			t.Fatalf("%s: RemapRoles() = %d, %v, want %d directories", c.what, n, err, c.directories)
+		}
+		drain(t, s, 2)
+		got := Check(t, s)
+		if diff := cmp.Diff(directorytest.Model(events, directory.DecisionKeep, c.rules...), directorytest.Outcome(got)); diff != "" {
+			t.Fatalf("%s: model (-), database (+):\n%s", c.what, diff)
+		}
+		if diff := cmp.Diff(before, got); c.directories == 0 && step > 0 && diff != "" {
+			t.Fatalf("%s: something moved:\n%s", c.what, diff)
+		}
+		before = got
+	}
+}
+
+func testRenamedGroup(t *testing.T, b Backend) {
+	conf := config(directory.DecisionKeep)
+	conf.Roles = directory.NewRoles(directory.RoleRule{Role: "admin", Groups: []string{"Admins"}}, directory.RoleRule{Role: "reader", Groups: []string{"ops"}})
+	s := b.open(t, conf)
+	named := func(id string, minute int, name string) directory.Event {
+		e := ada(id, minute)
+		e.Subject, e.Type, e.User, e.Group = directory.SubjectGroup, "dsync.group.updated", nil, &directory.Team{ID: "eng", Name: name}
+		return e
+	}
+	events := []directory.Event{named("named", 1, "Admins")}
+	for n := range 5 {
+		user := fmt.Sprintf("user_%02d", n)
+		events = append(events, ada("u"+user, 1, func(e *directory.Event) { e.User.ID, e.User.IDPID = user, "idp-"+user }),
+			member("m"+user, 2, "eng", user), member("o"+user, 2, "ops", user))
+	}
+	fold(t, s, events...)
+	drain(t, s, 10)
+	rolesAre := func(when string, want ...string) {
+		t.Helper()
+		for _, a := range Check(t, s).Accounts {
+			if !slices.Equal(a.Roles, want) {
+				t.Errorf("%s %s has the roles %q, want %q", when, a.ID.ID, a.Roles, want)
+			}
+		}
+	}
+	rolesAre("in both groups", "admin", "reader")
+	exec(t, s, "UPDATE %[1]sgrants SET granted_at = (SELECT min(occurred) FROM %[1]schanges)")
+	fold(t, s, named("renamed", 3, "Former admins"))
+	drain(t, s, 2)
+	rolesAre("after the group's new name", "reader")
+	exec(t, s, "UPDATE %[1]sgrants SET granted_at = NULL WHERE granted_at <> (SELECT min(occurred) FROM %[1]schanges)") // refused, were there any
+	fold(t, s, named("named_again", 4, "Admins"))
+	drain(t, s, 3)
+	rolesAre("after its old name came back", "admin", "reader")
+	changes, err := s.Changes(t.Context(), store.ChangeFilter{Event: "renamed", Limit: 100})
+	if err != nil || len(changes) != 1+5 || changes[1].Kind != directory.RoleRevoked || changes[1].Role != "admin" {
+		t.Errorf("the new name made %d changes, %v, want itself and a role revoked from each of 5: %+v", len(changes), err, changes)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
@@ -18,7 +19,25 @@ type Dialect struct {
 	Mark   func(n int) string  // the n-th placeholder, from 1
 	Time   func(time.Time) any // a time as an argument; nil for the zero time
 	Now    string              // an expression for the database's clock
+
+	Rows    func(n int, columns string) string                   // the n-th argument, JSON objects in an array, as the table k of these columns with their types
+	Each    func(columns, table, index, condition string) string // joins k, row by row, with the rows r of a table that an index finds; "" is the primary key
+	Named   func(column string, n int) string                    // whether a number is the "seq" of one of the n-th argument's objects, by the column's index
+	By      func(index string) string                            // follows a table that is read by an index
+	Skip    string                                               // ends a selection for an update: rows that others hold are left out; %s is the table's alias
+	Lateral bool                                                 // a joined selection may name what was joined before
 }
+
+// few says of rows that are joined by their number with the first argument's that they are few, where a planner does not know.
+func (d Dialect) few(column string) string {
+	if !d.Lateral {
+		return ""
+	}
+	return " AND " + d.Named(column, 1)
+}
+
+// skip ends a selection of rows to update.
+func (d Dialect) skip(alias string) string { return strings.ReplaceAll(d.Skip, "%s", alias) }
 
 // The columns of the tables, in the order in which the functions below read and write them.
 const (
@@ -26,11 +45,11 @@ const (
 	UserColumns      = `source, directory, user_id, organization, version, active, state, email, first_name, last_name, name, attributes, identity, idp_id, created, account_key`
 	GroupColumns     = `source, directory, group_id, organization, idp_id, version, removed, floor, name, name_version`
 	EdgeColumns      = `source, directory, group_id, user_id, version, present`
-	AccountColumns   = `source, directory, account_key, user_id, organization, idp_id, state, email, first_name, last_name, name, attributes, active, version, tomb_user, tomb_created`
-	GrantColumns     = `source, directory, account_key, group_id`
+	AccountColumns   = `source, directory, account_key, user_id, organization, idp_id, state, email, first_name, last_name, name, attributes, active, version, tomb_user, tomb_created, roles`
+	GrantColumns     = `source, directory, account_key, group_id, roles`
 	EventColumns     = `source, id, type, subject, directory, organization, occurred, received, folded, origin, outcome, reason, key_version, signed_at, body_sha256, binary_version, config_digest`
 	DeadColumns      = `source, id, type, directory, class, error, body, origin, received, key_version, signed_at, parked_at, due_at, attempts`
-	ChangeColumns    = `source, directory, kind, account_key, group_id, event, occurred, before, after`
+	ChangeColumns    = `source, directory, kind, account_key, group_id, role, event, occurred, before, after`
 	ExpansionColumns = `id, source, directory, group_id, event, occurred, cursor, done, begun`
 )
 
@@ -123,13 +142,13 @@ func ScanAccount(row Scanner) (a directory.Account, err error) {
 func accountDest(a *directory.Account) []any {
 	return []any{
 		&a.Source, &a.Directory, &a.ID.ID, &a.User, &a.Organization, &a.IDPID, &a.State, &a.Email, &a.FirstName, &a.LastName,
-		&a.Name, document{&a.Attributes}, &a.Active, &a.Version, &a.TombUser, moment{&a.TombCreated},
+		&a.Name, document{&a.Attributes}, &a.Active, &a.Version, &a.TombUser, moment{&a.TombCreated}, document{&a.Roles},
 	}
 }
 
 // ScanGrant reads GrantColumns.
 func ScanGrant(row Scanner) (g directory.Grant, err error) {
-	err = row.Scan(&g.Source, &g.Directory, &g.Account, &g.Group)
+	err = row.Scan(&g.Source, &g.Directory, &g.Account, &g.Group, document{&g.Roles})
 	return g, err
 }
 
@@ -155,9 +174,15 @@ func ScanExpansion(row Scanner) (p store.PendingExpansion, err error) {
 
 // ScanChange reads seq, at and ChangeColumns.
 func ScanChange(row Scanner) (c store.ChangeRow, err error) {
-	err = row.Scan(&c.Seq, moment{&c.At}, &c.Source, &c.Directory, &c.Kind, &c.Account, &c.Group, &c.Event, moment{&c.Occurred},
-		document{&c.Before}, document{&c.After})
+	err = row.Scan(changeDest(&c)...)
 	return c, err
+}
+
+func changeDest(c *store.ChangeRow) []any {
+	return []any{
+		&c.Seq, moment{&c.At}, &c.Source, &c.Directory, &c.Kind, &c.Account, &c.Group, &c.Role, &c.Event, moment{&c.Occurred},
+		document{&c.Before}, document{&c.After},
+	}
 }
 
 // JSON renders a value for a JSON column; nil for nothing.
@@ -171,6 +196,9 @@ func JSON[T any](v T, nothing bool) any {
 
 // Attributes renders a profile's attributes for their column.
 func Attributes(p directory.Profile) any { return JSON(p.Attributes, len(p.Attributes) == 0) }
+
+// Roles renders a list of roles for its column.
+func Roles(list []string) any { return JSON(list, len(list) == 0) }
 
 // Face renders one side of a change for its column.
 func Face(f *directory.Face) any { return JSON(f, f == nil) }
@@ -191,3 +219,14 @@ func All[T any](rows *sql.Rows, err error, scan func(Scanner) (T, error)) ([]T, 
 	}
 	return out, rows.Err()
 }
+
+// And reads, behind the columns that somebody else scans, one more.
+func And(row Scanner, more ...any) Scanner { return longer{row, more} }
+
+type longer struct {
+	row  Scanner
+	more []any
+}
+
+// Scan implements Scanner.
+func (l longer) Scan(dest ...any) error { return l.row.Scan(append(dest, l.more...)...) }

@@ -1,0 +1,271 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/directory"
+)
+
+// Binding is the part of the contract that telling the application rests on. Where a method takes a Session, the
+// statements run there: in a transaction of the binder's on this database, or, for nil, on the store's own connections.
+type Binding interface {
+	// Modes returns the mode of every directory that was ever told of, by source and directory.
+	Modes(ctx context.Context) ([]ModeRow, error)
+
+	// Admit gives every directory with changes that has no mode yet this one, and returns those it gave it to. Under Enforce
+	// their changes bind from the first one on.
+	Admit(ctx context.Context, mode Mode) ([]directory.Scope, error)
+
+	// Observed marks up to limit changes of directories that observe as Observed, on both tracks, and returns how many.
+	Observed(ctx context.Context, limit int) (int, error)
+
+	// Lanes returns up to limit lanes of directories that enforce in which something may be done on the track at this time:
+	// the first change that waits has not failed, or its time to be tried again has come, or such a removal waits behind it.
+	// Directories take turns, and in each of them lanes with a removal come first, then those that wait longest. It reads a
+	// part of a long backlog; another call may find more.
+	Lanes(ctx context.Context, track Track, now time.Time, limit int) ([]Lane, error)
+
+	// Waiting returns all changes that wait on the track in these lanes, by sequence.
+	Waiting(ctx context.Context, s Session, track Track, lanes []Lane) ([]WaitingChange, error)
+
+	// Settle writes what came of changes on the track. A change that is done already stays as it is. posted says to mark the
+	// done ones of the track Bound on the other track, too, with ResultNone, because nothing is posted.
+	Settle(ctx context.Context, s Session, track Track, done []Done, failed []Failed, posted bool) error
+
+	// Marks returns which bindings took effect for these changes, by the table of marks at the session, and Mark adds to it:
+	// one that is there already is an error.
+	Marks(ctx context.Context, s Session, seqs []int64) ([]Mark, error)
+	Mark(ctx context.Context, s Session, marks []Mark) error
+
+	// Backlog says how many changes wait on each track, with the oldest, and what fails.
+	Backlog(ctx context.Context) (Backlog, error)
+
+	// Links returns links, with the accounts that they are of.
+	Links(ctx context.Context, f LinkFilter) ([]Link, error)
+	// LinksOf returns the links of the lanes' accounts, as far as there are any.
+	LinksOf(ctx context.Context, s Session, lanes []Lane) (map[Lane]Link, error)
+	// SaveLink writes a link over the one that was. One to a row that another account of the directory is linked with is
+	// ErrTaken, and changes nothing; the error names the other account.
+	SaveLink(ctx context.Context, s Session, l Link) error
+	// DropLink forgets a link, so that it is looked up again. ErrNotFound when there is none.
+	DropLink(ctx context.Context, account directory.ID) error
+	// Hurry lets all that waits of an account be tried at once, whenever its time would have come.
+	Hurry(ctx context.Context, account directory.ID) error
+	// LinksDue returns up to limit links that are to be looked up again, those that wait longest first.
+	LinksDue(ctx context.Context, now time.Time, limit int) ([]Link, error)
+	// Siblings returns the other accounts, of any directory, that are linked with the same row of the same tenant and are active.
+	Siblings(ctx context.Context, s Session, l Link) ([]Sibling, error)
+
+	SaveVerdicts(ctx context.Context, v []Verdict) error
+	Verdicts(ctx context.Context, account directory.ID) ([]Verdict, error) // of all accounts for the zero ID
+	// Unprobed returns up to limit accounts that are inactive, linked with a row that no active account is linked with, and
+	// were deactivated by a bound change with a greater sequence than any verdict on them, or have no verdict.
+	Unprobed(ctx context.Context, limit int) ([]directory.ID, error)
+
+	Exemptions(ctx context.Context) ([]Exemption, error)
+	SaveExemption(ctx context.Context, e Exemption) error
+	DropExemption(ctx context.Context, tenant, appID string) error // ErrNotFound
+
+	// Feed returns changes after a cursor that an earlier call returned, "" for the first, in an order in which those of one
+	// directory keep theirs, and the cursor after them. It never passes a change whose transaction is still open. A cursor that
+	// is none, or of a database that this one was restored from and has not caught up with, is ErrNotFound.
+	Feed(ctx context.Context, cursor string, limit int) (rows []ChangeRow, next string, err error)
+
+	// Drop removes dead events and writes into the ledger, in place of why they were parked, that somebody dropped them and
+	// why. It returns how many.
+	Drop(ctx context.Context, keys []EventKey, by, reason string) (int, error)
+}
+
+// BindingTx is what fn may do within Update beyond folding, for the directories whose locks it holds.
+type BindingTx interface {
+	// Announced returns all that was announced of a directory, and all that the application was told of it: what bound
+	// changes told last of each account, grant and role, of each group, and of the directory. An account of which only roles
+	// were told is told active.
+	Announced(ctx context.Context, scope directory.Scope) (announced, told directory.Announced, err error)
+
+	// Discard marks all changes of the directory that wait on either track as done with this result, and returns how many.
+	Discard(ctx context.Context, scope directory.Scope, result string) (int, error)
+
+	SetMode(ctx context.Context, m ModeRow) error
+}
+
+// Session is a connection or transaction of database/sql.
+type Session interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Mode is what a directory's changes do to the application.
+type Mode string
+
+// The modes.
+const (
+	Observe Mode = "observe" // nothing; what they would do can be asked
+	Enforce Mode = "enforce" // each is bound, once and in order
+	Paused  Mode = "paused"  // they wait
+)
+
+// ModeRow is a directory's mode, and who set it.
+type ModeRow struct {
+	directory.Scope
+	Mode    Mode
+	Changed time.Time // set by SetMode, if zero
+	By      string
+	Reason  string
+}
+
+// Track is a way to the application.
+type Track string
+
+// The tracks.
+const (
+	Bound  Track = "bound"  // its SQL
+	Posted Track = "posted" // signed POSTs
+)
+
+// Results of changes on a track. A failed one has none yet.
+const (
+	ResultBound     = "bound"                  // its bindings took effect
+	ResultNone      = "no binding"             // no binding is for its kind
+	ResultObserved  = "observed"               // its directory was only observed; it never binds
+	ResultSkipped   = "skipped"                // a later removal made it moot before it could bind
+	ResultNoAccount = "no application account" // the application has nobody whom it would be about
+	ResultKept      = "kept"                   // another active account gives the same person what this one lost
+	ResultDead      = "dead"                   // given up, after as many attempts as are configured (posted only)
+)
+
+// Lane is what is bound in order: the changes of one account; or those of a group; or, with neither, of a directory itself.
+type Lane struct {
+	directory.Scope
+	Account string // the account key; of grants and roles, too
+	Group   string // of changes of the group itself only
+}
+
+// WaitingChange is a change that a track has not done.
+type WaitingChange struct {
+	ChangeRow
+	Attempts int
+	Next     time.Time // not to be tried before; zero when it has not failed
+	Error    string    // why it failed last
+}
+
+// Lane is the lane of the change.
+func (c ChangeRow) Lane() Lane {
+	if c.Account != "" {
+		return Lane{Scope: c.Scope, Account: c.Account}
+	}
+	return Lane{Scope: c.Scope, Group: c.Group}
+}
+
+// Done is what came of a change.
+type Done struct {
+	Seq    int64
+	Result string
+	Rows   int64  // that its bindings touched, summed
+	Digest string // of the bindings' statements
+}
+
+// Failed is a change that is to be tried again.
+type Failed struct {
+	Seq   int64
+	Error string
+	Next  time.Time
+}
+
+// Mark says that a binding took effect for a change.
+type Mark struct {
+	Seq     int64
+	Binding string
+	At      time.Time // set by Mark, if zero
+	Rows    int64
+	Digest  string
+}
+
+// Backlog is how far the application is behind.
+type Backlog struct {
+	Waiting  map[Track]int64 // in directories that enforce
+	Paused   map[Track]int64
+	Oldest   map[Track]time.Time // when the oldest waiting one was committed
+	Failing  []Failing           // by track, then kind, the most first
+	LastDone time.Time
+}
+
+// Failing is how many changes of a kind fail.
+type Failing struct {
+	Track Track
+	Kind  directory.ChangeKind
+	Count int64
+	Error string    // of the latest
+	Since time.Time // when the oldest of them was committed
+}
+
+// LinkState says what is known of an account's row.
+type LinkState string
+
+// The states of links. All but Linked are looked up again.
+const (
+	Linked    LinkState = "linked"
+	Unlinked  LinkState = "none"      // the application has no such row
+	Ambiguous LinkState = "ambiguous" // it has several
+	Unmapped  LinkState = "unmapped"  // it knows no tenant for the organization
+	Taken     LinkState = "taken"     // another account of the directory is linked with the row
+)
+
+// Held reports a link that somebody has to look at: nothing is bound for its account until then.
+func (s LinkState) Held() bool { return s == Ambiguous || s == Unmapped || s == Taken }
+
+// Link says which row of the application's users an account is.
+type Link struct {
+	directory.ID // ID.ID is the account key
+	State        LinkState
+	AppID        string
+	Tenant       string
+	How          string    // "id", "email", "binding", "operator"
+	Detail       string    // why it is held
+	Changed      time.Time // set by SaveLink, if zero
+	By           string    // "rollcall", or an operator's name
+	Tries        int
+	Next         time.Time // when to look again; zero for never
+
+	Email  string // of the account; not stored with the link
+	Active bool   // whether the account is; not stored with the link
+}
+
+// LinkFilter narrows Links; zero fields do not narrow.
+type LinkFilter struct {
+	Source, Directory string
+	State             LinkState
+	Held              bool   // only links that are held
+	Who               string // as AccountFilter.Who, or an AppID
+	Limit             int    // 0 is 50
+}
+
+// Sibling is another active account of the same person.
+type Sibling struct {
+	directory.ID
+	Mode  Mode
+	Roles []string
+}
+
+// Verdict is what a probe found.
+type Verdict struct {
+	directory.ID
+	Probe  string
+	Seq    int64 // of the deactivation that it looked after; 0 for none
+	At     time.Time
+	Result string // "clean", "dirty", "unknown"
+	Rows   int64
+	Detail string
+}
+
+// Exemption lets an application account be active without a directory account.
+type Exemption struct {
+	Tenant, AppID string
+	Owner, Reason string
+	Created       time.Time // set by SaveExemption, if zero
+	By            string
+	Expires       time.Time
+}

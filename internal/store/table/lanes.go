@@ -1,0 +1,213 @@
+package table
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/store"
+)
+
+// ends are the kinds that the indexes of removals hold.
+const ends = `kind IN ('account.deactivated', 'grant.revoked', 'role.revoked')`
+
+// candidate is a change that makes its lane one.
+type candidate struct {
+	store.Lane
+	seq  int64
+	ends bool
+}
+
+// waitingDirectory is a directory that enforces and has changes that wait.
+type waitingDirectory struct {
+	directory.Scope
+	failing bool // some of them wait for their time
+}
+
+// Lanes implements store.Binding. It reads a bounded number of changes, however many wait: removals and others, of those that
+// never failed and of those whose time has come. Others that wait behind one that failed in their lane are put off until its
+// time, so that they are read once for each of its attempts, and hide nothing behind them.
+func (b Binding) Lanes(ctx context.Context, t store.Track, now time.Time, limit int) ([]store.Lane, error) {
+	dirs, err := b.waitingDirectories(ctx, t)
+	if err != nil || len(dirs) == 0 {
+		return nil, err
+	}
+	for round := 0; ; round++ {
+		found, err := b.candidates(ctx, t, now, dirs, limit)
+		if err != nil {
+			return nil, err
+		}
+		found, put, err := b.putOff(ctx, t, now, dirs, found)
+		if err != nil {
+			return nil, err
+		}
+		if lanes := inTurns(found, limit); len(lanes) > 0 || put == 0 || round == 3 {
+			return lanes, nil
+		}
+	}
+}
+
+func (b Binding) waitingDirectories(ctx context.Context, t store.Track) ([]waitingDirectory, error) {
+	return ask(ctx, b.Read, "directories with waiting changes", fields(func(d *waitingDirectory) []any {
+		return []any{&d.Source, &d.Directory, &d.failing}
+	}), `WITH RECURSIVE `+b.heads("ready", t, "IS NULL")+`, `+b.heads("again", t, "IS NOT NULL")+`
+		SELECT c.source, c.directory, max(h.failing) = 1 FROM (SELECT seq, 0 AS failing FROM ready UNION ALL SELECT seq, 1 FROM again) h
+		JOIN `+b.in("changes")+` c ON c.seq = h.seq JOIN `+b.in("modes")+` m ON m.source = c.source AND m.directory = c.directory
+		WHERE m.mode = 'enforce' GROUP BY c.source, c.directory ORDER BY c.source, c.directory`)
+}
+
+// candidates reads up to a number of changes of every directory in each of four ways; some come twice.
+func (b Binding) candidates(ctx context.Context, t store.Track, now time.Time, dirs []waitingDirectory, limit int) ([]candidate, error) {
+	scopes := make([]directory.Scope, len(dirs))
+	for i, d := range dirs {
+		scopes[i] = d.Scope
+	}
+	each := max(16, min(4*limit, 8*limit/len(dirs)))
+	return ofEach(ctx, b, "waiting changes", scanCandidate, scopes, func(source, name string) string { return b.reads(t, source, name) }, b.Dialect.Time(now), each)
+}
+
+// reads selects changes of one directory that may be tried: the arguments are the time and the number, in each way.
+func (b Binding) reads(t store.Track, source, name string) string {
+	read := func(condition, order string) string {
+		return strings.ReplaceAll(`SELECT * FROM (SELECT seq, source, directory, account_key, group_id, `+ends+` AS ends FROM `+b.in("changes")+`
+			WHERE source = `+source+` AND directory = `+name+` AND T_at IS NULL AND `+condition+` ORDER BY `+order+` LIMIT `+b.mark(2)+`) r`, "T_", string(t)+"_")
+	}
+	const ready, again, due = `T_next IS NULL`, `T_next IS NOT NULL AND T_next <= `, `T_next, seq`
+	return strings.Join([]string{
+		read(ready+` AND `+ends, `seq`), read(again+b.mark(1)+` AND `+ends, due), read(ready, `seq`), read(again+b.mark(1), due),
+	}, ` UNION ALL `)
+}
+
+func scanCandidate(row Scanner) (c candidate, err error) {
+	err = row.Scan(&c.seq, &c.Source, &c.Directory, &c.Account, &c.Group, &c.ends)
+	if c.Account != "" {
+		c.Group = ""
+	}
+	return c, err
+}
+
+// putOff leaves out the changes that wait behind one of their lane that failed and whose time has not come, and gives them
+// its time. Removals wait behind nothing.
+func (b Binding) putOff(ctx context.Context, t store.Track, now time.Time, dirs []waitingDirectory, found []candidate) ([]candidate, int, error) {
+	failing := map[directory.Scope]bool{}
+	for _, d := range dirs {
+		failing[d.Scope] = d.failing
+	}
+	asked := slices.DeleteFunc(slices.Clone(found), func(c candidate) bool { return c.ends || !failing[c.Scope] })
+	if len(asked) == 0 {
+		return found, 0, nil
+	}
+	type behind struct {
+		seq  int64
+		time time.Time
+	}
+	blocked, err := ask(ctx, b.Read, "what waits behind failures", fields(func(w *behind) []any { return []any{&w.seq, moment{&w.time}} }),
+		b.behind(t), rows(asked, func(c candidate) map[string]any { return map[string]any{"seq": c.seq} }), b.Dialect.Time(now))
+	if err != nil || len(blocked) == 0 {
+		return found, 0, err
+	}
+	_, err = b.Write.ExecContext(ctx, strings.ReplaceAll(`WITH w AS MATERIALIZED (SELECT f.seq, k.next FROM `+b.Dialect.Rows(1, "seq bigint, next timestamptz")+`
+			JOIN `+b.in("changes")+` f ON f.seq = k.seq`+b.Dialect.few("f.seq")+` WHERE f.T_at IS NULL`+b.Dialect.skip("f")+`)
+		UPDATE `+b.in("changes")+` AS c SET T_next = w.next FROM w WHERE c.seq = w.seq`+b.Dialect.few("c.seq"), "T_", string(t)+"_"),
+		rows(blocked, func(w behind) map[string]any { return map[string]any{"seq": w.seq, "next": b.at(w.time)} }))
+	if err != nil {
+		return nil, 0, fmt.Errorf("put changes off that wait behind failures: %w", err)
+	}
+	out := map[int64]bool{}
+	for _, w := range blocked {
+		out[w.seq] = true
+	}
+	return slices.DeleteFunc(found, func(c candidate) bool { return out[c.seq] }), len(blocked), nil
+}
+
+// behind selects those of the changes that wait behind one of their lane that failed, and when its time comes. The time is no
+// condition: nothing but the indexes of lanes is to look good to a planner.
+func (b Binding) behind(t store.Track) string {
+	failed := func(index, lane string) string {
+		return `(SELECT max(CASE WHEN f.T_next > ` + b.mark(2) + ` THEN f.T_next END) FROM ` + b.in("changes") + ` f` + b.Dialect.By(index) + `
+			WHERE f.source = c.source AND f.directory = c.directory AND ` + lane + ` AND f.seq < c.seq AND f.T_at IS NULL AND f.T_attempts > 0)`
+	}
+	return strings.ReplaceAll(`SELECT w.seq, w.next FROM (SELECT c.seq, CASE WHEN c.account_key <> '' THEN `+failed("changes_account", `f.account_key = c.account_key`)+`
+			ELSE `+failed("changes_own", `f.account_key = '' AND f.group_id = c.group_id`)+` END AS next
+		FROM `+b.in("changes")+` c WHERE `+b.Dialect.Named("c.seq", 1)+`) w WHERE w.next IS NOT NULL`, "T_", string(t)+"_")
+}
+
+// inTurns makes distinct lanes of the changes: one of each directory, then a second one, and so on. In a directory lanes with
+// a removal come first, then those that wait longest; so they do within a turn.
+func inTurns(found []candidate, limit int) []store.Lane {
+	order := func(a, b candidate) int {
+		if a.ends != b.ends {
+			if a.ends {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.seq, b.seq)
+	}
+	slices.SortFunc(found, order)
+	seen, turns := map[store.Lane]bool{}, map[directory.Scope]int{}
+	type turn struct {
+		candidate
+		n int
+	}
+	var out []turn
+	for _, c := range found {
+		if !seen[c.Lane] {
+			seen[c.Lane] = true
+			out = append(out, turn{c, turns[c.Scope]})
+			turns[c.Scope]++
+		}
+	}
+	slices.SortStableFunc(out, func(a, b turn) int { return cmp.Compare(a.n, b.n) })
+	lanes := make([]store.Lane, 0, min(limit, len(out)))
+	for _, t := range out[:min(limit, len(out))] {
+		lanes = append(lanes, t.Lane)
+	}
+	return lanes
+}
+
+const laneRows = "source text, directory text, account_key text, group_id text"
+
+// laneArg renders distinct lanes for laneRows.
+func laneArg(lanes []store.Lane) string {
+	seen := make(map[store.Lane]bool, len(lanes))
+	var distinct []store.Lane
+	for _, l := range lanes {
+		if !seen[l] {
+			seen[l] = true
+			distinct = append(distinct, l)
+		}
+	}
+	return rows(distinct, func(l store.Lane) map[string]any {
+		return map[string]any{"source": l.Source, "directory": l.Directory, "account_key": l.Account, "group_id": l.Group}
+	})
+}
+
+// Waiting implements store.Binding.
+func (b Binding) Waiting(ctx context.Context, s store.Session, t store.Track, lanes []store.Lane) ([]store.WaitingChange, error) {
+	if len(lanes) == 0 {
+		return nil, nil
+	}
+	return ask(ctx, b.reader(s), "waiting changes", func(row Scanner) (w store.WaitingChange, err error) {
+		var why sql.NullString
+		err = row.Scan(append(changeDest(&w.ChangeRow), &w.Attempts, moment{&w.Next}, &why)...)
+		w.Error = why.String
+		return w, err
+	}, b.waiting(t), laneArg(lanes))
+}
+
+// waiting reads per lane: of an account by the index of its history, of others by one of what waits.
+func (b Binding) waiting(t store.Track) string {
+	const columns = "seq, at, " + ChangeColumns + ", T_attempts, T_next, T_error"
+	of := func(index, lane, which string) string {
+		return `SELECT ` + prefix("r", "seq, at, "+ChangeColumns+", T_attempts") + `, CASE WHEN r.T_attempts > 0 THEN r.T_next END AS T_next, r.T_error FROM ` + b.Dialect.Rows(1, laneRows) +
+			b.Dialect.Each(columns, "changes", index, `r.source = k.source AND r.directory = k.directory AND `+lane+` AND r.T_at IS NULL`) + ` WHERE ` + which
+	}
+	return strings.ReplaceAll(`SELECT * FROM (`+of("changes_account", `r.account_key = k.account_key`, `k.account_key <> ''`)+` UNION ALL `+
+		of("changes_own", `r.account_key = '' AND r.group_id = k.group_id`, `k.account_key = ''`)+`) w ORDER BY seq`, "T_", string(t)+"_")
+}
