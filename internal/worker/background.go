@@ -16,7 +16,7 @@ import (
 func (w *Worker) deferred(ctx context.Context) {
 	ticker := time.NewTicker(dueEvery)
 	defer ticker.Stop()
-	asked := map[store.EventKey]time.Time{}
+	asked := map[dueEvent]time.Time{}
 	for {
 		if err := w.enqueueDue(ctx, asked); err != nil && ctx.Err() == nil {
 			w.Log.Warn().Err(err).Msg("deferred events not looked at; trying again")
@@ -29,16 +29,23 @@ func (w *Worker) deferred(ctx context.Context) {
 	}
 }
 
+// dueEvent is an event that is due since a time. One that was parked again and made due again is another.
+type dueEvent struct {
+	store.EventKey
+	since int64 // µs
+}
+
 // enqueueDue does so once. What it did is kept in asked, so that a partition that stands still is not filled with
 // one event over and over.
-func (w *Worker) enqueueDue(ctx context.Context, asked map[store.EventKey]time.Time) error {
+func (w *Worker) enqueueDue(ctx context.Context, asked map[dueEvent]time.Time) error {
 	due, err := w.Store.Due(ctx, w.Now(), dueAtOnce)
 	if err != nil {
 		return err
 	}
-	maps.DeleteFunc(asked, func(_ store.EventKey, at time.Time) bool { return time.Since(at) > dueAgain })
+	maps.DeleteFunc(asked, func(_ dueEvent, at time.Time) bool { return time.Since(at) > dueAgain })
 	for _, d := range due {
-		if _, waits := asked[d.EventKey]; waits {
+		event := dueEvent{d.EventKey, d.Due.UnixMicro()}
+		if _, waits := asked[event]; waits {
 			continue
 		}
 		_, err := w.Queue.Enqueue(ctx, queue.Delivery{
@@ -48,7 +55,7 @@ func (w *Worker) enqueueDue(ctx context.Context, asked map[store.EventKey]time.T
 		if err != nil {
 			return err
 		}
-		asked[d.EventKey] = time.Now()
+		asked[event] = time.Now()
 	}
 	return nil
 }
@@ -107,6 +114,9 @@ func (w *Worker) expand(ctx context.Context, p store.PendingExpansion) error {
 	})
 	if err != nil {
 		return err
+	}
+	if len(batch.Delta.Changes) > 0 {
+		w.Changed()
 	}
 	w.metrics.changed(batch.Delta.Changes)
 	w.metrics.expanded.Add(float64(len(chunk.Members)))

@@ -44,7 +44,7 @@ func (w *Worker) lookForHeld(ctx context.Context, said map[directory.Scope]time.
 		}
 		said[d.Scope] = time.Now()
 		w.Log.Error().Str("source", d.Source).Str("directory", d.Directory).Str("organization", d.Organization).Time("ended", d.Floor.Time()).
-			Msg("this directory was deleted at the provider and its accounts are held: they keep their access, and the provider no longer announces who leaves")
+			Msg("this directory was deleted at the provider and its accounts are held: they keep their access, and the provider no longer announces who leaves; `rollcall directories hold` or `deprovision` decides")
 	}
 	for scope := range said {
 		if !still[scope] {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/provider"
+	"github.com/rollcallhq/rollcall/internal/provider/operator"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/queue"
 )
@@ -47,6 +48,9 @@ func (w *Worker) items(entries []queue.Entry) []item {
 // decode turns a delivery into items, at least one.
 func (w *Worker) decode(d queue.Delivery) []item {
 	base := w.ledgerEntry(d)
+	if d.Origin == queue.Operator {
+		return []item{w.decided(base, d)}
+	}
 	source, known := w.Sources[d.Source]
 	if !known {
 		return []item{park(base, d, "unconfigured", "this worker's configuration has no source of this name; it is tried again", w.Now().Add(unconfiguredWait))}
@@ -61,6 +65,23 @@ func (w *Worker) decode(d queue.Delivery) []item {
 		out = append(out, w.item(base, d, s))
 	}
 	return out
+}
+
+// decided turns an operator's decision into an item, whatever its source is, and whether it is configured or not. The ledger
+// keeps who decided, and why. Nobody's webhook gets here: what comes over HTTP has another origin.
+func (w *Worker) decided(base store.Entry, d queue.Delivery) item {
+	e, err := operator.Decode(d.Body)
+	if err != nil {
+		base.Type = storable(e.Type)
+		return park(base, d, "invalid", err.Error(), time.Time{})
+	}
+	it := w.item(base, d, provider.Statement{
+		Identity: provider.Identity{ID: e.ID, Type: e.Type, Directory: e.Directory}, Event: e.In(d.Source),
+	})
+	if it.event != nil {
+		it.entry.Reason = storable(e.Why())
+	}
+	return it
 }
 
 // decode calls the provider's decoder and turns its panic into an error: one body must not stop a partition.

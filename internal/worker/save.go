@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
+	"github.com/rollcallhq/rollcall/queue"
 )
 
 // save brings the items into the database in one transaction. An item that the database refuses for its data is found
@@ -36,9 +37,13 @@ func (w *Worker) save(ctx context.Context, items []item) error {
 	return w.save(ctx, items[len(items)/2:])
 }
 
-// report logs what was kept for somebody to look at.
+// report logs what was kept for somebody to look at, and what an operator decided.
 func (w *Worker) report(items []item) {
 	for _, it := range items {
+		if it.event != nil && it.entry.Origin == string(queue.Operator) {
+			w.Log.Info().Str("event", it.entry.ID).Str("source", it.entry.Source).Str("directory", it.entry.Directory).Str("type", it.entry.Type).
+				Str("outcome", string(it.entry.Outcome)).Str("reason", it.entry.Reason).Msg("an operator decided")
+		}
 		if it.dead != nil && it.dead.Due.IsZero() {
 			w.Log.Error().Str("event", it.entry.ID).Str("source", it.entry.Source).Str("directory", it.entry.Directory).Str("class", it.dead.Class).
 				Msg("event parked; `rollcall dead show` says why")
@@ -60,6 +65,9 @@ func (w *Worker) saveOnce(ctx context.Context, items []item) (done saved, err er
 	})
 	if err != nil {
 		return saved{}, err
+	}
+	if len(done.delta.Changes) > 0 {
+		w.Changed()
 	}
 	if len(done.delta.Expansions) > 0 {
 		poke(w.ended)

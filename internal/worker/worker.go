@@ -45,6 +45,8 @@ type Config struct {
 	Binary string // for the ledger
 	Digest string // of the configuration, for the ledger
 
+	Changed func() // called after a commit with changes, by several goroutines; must not wait; may be nil
+
 	Log        zerolog.Logger
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // nil is time.Now
@@ -99,6 +101,9 @@ func New(c Config) *Worker {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Changed == nil {
+		c.Changed = func() {}
 	}
 	return &Worker{Config: c, metrics: newMetrics(c.Registerer), ended: make(chan struct{}, 1), told: make(chan struct{}, 1)}
 }
