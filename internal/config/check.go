@@ -89,6 +89,7 @@ func (c Config) check(tool bool) (p problems) {
 	p.oneOf("store.backend", c.Store.Backend, BackendPostgres, BackendSQLite)
 	if c.Has(Worker) {
 		c.checkStore(&p)
+		c.checkApplication(&p)
 	}
 	if !tool {
 		c.checkListeners(&p)
@@ -170,12 +171,18 @@ func (c Config) usesVault() bool {
 			}
 		}
 	}
-	dsn, isRef := c.Store.DSN.Ref()
-	if isRef && dsn.Kind() == "vault" && c.Has(Worker) {
-		return true
+	if c.Has(Worker) {
+		posts := slices.ContainsFunc(c.Application.Bindings, func(b Binding) bool { return b.Secret.Kind() == "vault" })
+		if posts || c.Store.DSN.ofVault() || c.Application.DSN.ofVault() {
+			return true
+		}
 	}
-	password, isRef := c.Queue.Redis.Password.Ref()
-	return isRef && password.Kind() == "vault"
+	return c.Queue.Redis.Password.ofVault()
+}
+
+func (s Sensitive) ofVault() bool {
+	ref, isRef := s.Ref()
+	return isRef && ref.Kind() == "vault"
 }
 
 func (c Config) checkQueue(p *problems) {

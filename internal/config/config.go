@@ -47,6 +47,7 @@ type Config struct {
 	Queue       Queue             `koanf:"queue"`
 	Store       Store             `koanf:"store"`
 	Worker      WorkerConfig      `koanf:"worker"`
+	Application Application       `koanf:"application"`
 	Sources     map[string]Source `koanf:"sources" doc:"The senders, by name. Each answers at /webhooks/NAME."`
 }
 
@@ -210,6 +211,11 @@ func Default() Config {
 		},
 		Store:  Store{Backend: BackendSQLite, Path: "rollcall.db", MaxConns: 8, Timeout: 8 * time.Second},
 		Worker: WorkerConfig{Batch: 256, MaxEventAge: 95 * 24 * time.Hour, Ahead: 5 * time.Minute},
+		Application: Application{
+			Mode: Observe, LockTimeout: 2 * time.Second, StatementTimeout: 5 * time.Second, Connections: 4, Batch: 64,
+			RetryFirst: time.Second, RetryLongest: 5 * time.Minute, LinkRetry: time.Minute,
+			Guard: Guard{Accounts: 50, Percent: 10, Floor: 5},
+		},
 	}
 }
 
@@ -237,10 +243,16 @@ func (s Sensitive) Ref() (secrets.Ref, bool) {
 	return "", false
 }
 
-// String returns what may be shown: a reference, a URL without its password, or "[redacted]".
+// File returns the path of the SQLite file that the value is, as sqlite:PATH, and false when it is none.
+func (s Sensitive) File() (string, bool) { return strings.CutPrefix(string(s), "sqlite:") }
+
+// String returns what may be shown: a reference, a file, a URL without its password, or "[redacted]".
 func (s Sensitive) String() string {
 	if ref, ok := s.Ref(); ok {
 		return ref.String()
+	}
+	if path, ok := s.File(); ok && !strings.Contains(path, "?") {
+		return string(s)
 	}
 	if s == "" {
 		return ""

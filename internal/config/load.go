@@ -34,7 +34,7 @@ type Options struct {
 type Loaded struct {
 	Config
 	Warnings []string          // what was passed over and may have been meant
-	From     map[string]string // key → "file", "environment" or "--set"; others are defaults
+	From     map[string]string // key → "file", "environment", "--set", or the key that it follows from; others are defaults
 }
 
 // EnvPrefix begins the names of environment variables that set keys.
@@ -80,17 +80,24 @@ func Load(o Options) (Loaded, error) {
 		p = decode(k, &l.Config)
 	}
 	if len(p) == 0 {
-		l.Config.fillSources()
+		l.Config.Application.fill()
+		l.fillSources()
 		p = l.Config.check(o.Tool)
 	}
 	return l, p.err()
 }
 
-// fillSources gives each source what it does not set.
-func (c *Config) fillSources() {
-	for name, s := range c.Sources {
+// fillSources gives each source what it does not set, and what the application needs of it.
+func (l *Loaded) fillSources() {
+	for name, s := range l.Sources {
 		s.OnDeleted = cmp.Or(s.OnDeleted, Hold)
-		c.Sources[name] = s
+		for _, attribute := range []string{"role", "roles"} {
+			if l.Application.slugs() && !slices.Contains(s.Attributes, attribute) {
+				s.Attributes = append(s.Attributes, attribute)
+				l.From["sources."+name+".attributes"] = "application.roles"
+			}
+		}
+		l.Sources[name] = s
 	}
 }
 
@@ -117,6 +124,11 @@ func file(path string, p *problems) (values map[string]any, lines map[string]int
 func number(n *yaml.Node, prefix string, lines map[string]int) {
 	if n.Kind == yaml.DocumentNode {
 		number(n.Content[0], prefix, lines)
+	}
+	if n.Kind == yaml.SequenceNode {
+		for i, item := range n.Content {
+			number(item, fmt.Sprintf("%s[%d].", strings.TrimSuffix(prefix, "."), i), lines)
+		}
 	}
 	if n.Kind != yaml.MappingNode {
 		return
@@ -145,12 +157,17 @@ func parse(text []byte) (tree map[string]any, root yaml.Node, err error) {
 	return tree, root, nil
 }
 
-// flatten writes the values of a tree by their keys. A section or value that is left empty is not set.
+// flatten writes the values of a tree by their keys, those of a list's sections with their place in it. A section or
+// value that is left empty is not set.
 func flatten(tree map[string]any, prefix string, values map[string]any, p *problems) {
 	for name, value := range tree {
 		key := prefix + name
-		if strings.Contains(name, ".") {
-			p.add(true, key, "a key of a file is written as sections, one below the other, without dots")
+		if strings.ContainsAny(name, ".[") {
+			p.add(true, key, "a key of a file is written as sections, one below the other, without dots and brackets")
+			continue
+		}
+		if _, isList := lists[key]; isList && value != nil {
+			flattenItems(value, key, values, p)
 			continue
 		}
 		switch x := value.(type) {
@@ -167,12 +184,27 @@ func flatten(tree map[string]any, prefix string, values map[string]any, p *probl
 	}
 }
 
+// flattenItems writes the values of a list of sections. An item says something, so that none is passed over.
+func flattenItems(value any, list string, values map[string]any, p *problems) {
+	items, isList := value.([]any)
+	p.add(!isList, list, "is a list of sections; begin each of them with -")
+	for i, item := range items {
+		key := fmt.Sprintf("%s[%d]", list, i)
+		section, _ := item.(map[string]any)
+		before, wrong := len(values), len(*p)
+		flatten(section, key+".", values, p)
+		p.add(len(values) == before && len(*p) == wrong, key, "is no section; it has %s", strings.Join(below(list+"[]", keys()), ", "))
+	}
+}
+
 // environment takes the variables whose names are those of keys. Others with the prefix are passed over and reported,
 // but for those that container platforms make of a service's name.
 func environment(environ []string) (map[string]any, []string) {
 	names := map[string]string{}
 	for _, leaf := range leaves() {
-		names[EnvName(leaf.key)] = leaf.key
+		if leaf.alone() {
+			names[EnvName(leaf.key)] = leaf.key
+		}
 	}
 	values := map[string]any{}
 	var warnings []string
@@ -183,7 +215,7 @@ func environment(environ []string) (map[string]any, []string) {
 			values[key] = value
 		case !strings.HasPrefix(name, EnvPrefix), slices.Contains(ownVariables, name), platformVariable.MatchString(pair):
 		default:
-			warnings = append(warnings, fmt.Sprintf("environment variable %s is no setting and was passed over; sources are set in a file or by --set", name))
+			warnings = append(warnings, fmt.Sprintf("environment variable %s is no setting and was passed over; sources are set in a file or by --set, lists of sections in a file", name))
 		}
 	}
 	slices.Sort(warnings)
@@ -210,6 +242,11 @@ func settings(set []string, p *problems) map[string]any {
 			p.add(true, "--set", "%q is not KEY=VALUE", key)
 			continue
 		}
+		list, _, _ := strings.Cut(key, "[")
+		if _, isList := lists[list]; isList {
+			p.add(true, "--set", "%s is a list of sections; set it in a file", list)
+			continue
+		}
 		values[key] = value
 	}
 	return values
@@ -223,7 +260,13 @@ type leaf struct {
 	initial string // the default as it is written; empty when there is none
 }
 
-// leaves returns all keys in the order of the structs; "sources.NAME." stands for every source.
+// alone reports a key that stands for itself, not for one of every source or section of a list.
+func (l leaf) alone() bool {
+	return !strings.HasPrefix(l.key, "sources.NAME.") && !strings.Contains(l.key, "[]")
+}
+
+// leaves returns all keys in the order of the structs; "sources.NAME." stands for every source, and "bindings[]." for
+// every section of a list.
 func leaves() []leaf { return walk(reflect.ValueOf(Default()), "") }
 
 func walk(v reflect.Value, prefix string) (out []leaf) {
@@ -235,9 +278,43 @@ func walk(v reflect.Value, prefix string) (out []leaf) {
 			out = append(out, walk(reflect.New(field.Type.Elem()).Elem(), key+".NAME.")...)
 		case field.Type.Kind() == reflect.Struct:
 			out = append(out, walk(value, key+".")...)
+		case isList(field.Type):
+			out = append(out, walk(reflect.New(field.Type.Elem()).Elem(), key+"[].")...)
 		default:
 			out = append(out, leaf{key, field.Tag.Get("doc"), field.Type, written(value)})
 		}
+	}
+	return out
+}
+
+func isList(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
+}
+
+// lists are the keys that hold a list of sections, with what the manual says of each.
+var lists = listsOf(reflect.TypeFor[Config](), "")
+
+func listsOf(t reflect.Type, prefix string) map[string]string {
+	out := map[string]string{}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		key := prefix + field.Tag.Get("koanf")
+		switch {
+		case isList(field.Type):
+			out[key] = field.Tag.Get("doc")
+		case field.Type.Kind() == reflect.Struct:
+			maps.Copy(out, listsOf(field.Type, key+"."))
+		default: // no list is further down
+		}
+	}
+	return out
+}
+
+// keys are those of leaves.
+func keys() map[string]bool {
+	out := map[string]bool{}
+	for _, l := range leaves() {
+		out[l.key] = true
 	}
 	return out
 }
@@ -263,11 +340,7 @@ func written(v reflect.Value) string {
 // known returns the values whose keys somebody reads, and refuses the others, each with its place: a misspelt limit must
 // not be the default in silence.
 func (p *problems) known(place func(key string) string, values map[string]any) map[string]any {
-	keys := map[string]bool{}
-	for _, l := range leaves() {
-		keys[l.key] = true
-	}
-	known := map[string]any{}
+	keys, known := keys(), map[string]any{}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if keys[generic(key)] {
 			known[key] = values[key]
@@ -278,13 +351,25 @@ func (p *problems) known(place func(key string) string, values map[string]any) m
 	return known
 }
 
-// generic replaces a source's name.
+// position is where in a list a section is.
+var position = regexp.MustCompile(`\[[0-9]*\]`)
+
+// generic replaces a source's name, and a place in a list.
 func generic(key string) string {
 	parts := strings.SplitN(key, ".", 3)
 	if len(parts) == 3 && parts[0] == "sources" && parts[1] != "" {
 		return "sources.NAME." + parts[2]
 	}
-	return key
+	return position.ReplaceAllString(key, "[]")
+}
+
+// specific is a generic key with the source's name or the place of another key.
+func specific(key, of string) string {
+	if rest, ok := strings.CutPrefix(key, "sources.NAME."); ok {
+		name, _, _ := strings.Cut(strings.TrimPrefix(of, "sources."), ".")
+		return "sources." + name + "." + rest
+	}
+	return position.ReplaceAllString(key, position.FindString(of))
 }
 
 // suggest names known keys: those that are spelt nearly so; else those with the same last part, if there are few; else
@@ -292,9 +377,14 @@ func generic(key string) string {
 func suggest(key string, known map[string]bool) string {
 	name := key
 	key = generic(key)
-	if near := Nearest(key, slices.Sorted(maps.Keys(known))); near != "" {
+	list, _, _ := strings.Cut(key, "[]") // the keys of another list are not meant
+	near := Nearest(key, slices.DeleteFunc(slices.Sorted(maps.Keys(known)), func(k string) bool {
+		other, _, inList := strings.Cut(k, "[]")
+		return inList && list != key && other != list
+	}))
+	if near != "" {
 		if key != name {
-			near = "sources." + strings.SplitN(name, ".", 3)[1] + strings.TrimPrefix(near, "sources.NAME")
+			near = specific(near, name)
 		}
 		return "; did you mean " + near + "?"
 	}
@@ -335,7 +425,7 @@ func below(section string, known map[string]bool) (names []string) {
 // decode fills the configuration. A value of the wrong form is a problem that names its key, and never the value, which
 // may be a secret.
 func decode(k *koanf.Koanf, into *Config) (p problems) {
-	byKey := map[string]leaf{}
+	byKey, sections := map[string]leaf{}, sections{}
 	for _, l := range leaves() {
 		byKey[l.key] = l
 	}
@@ -349,10 +439,15 @@ func decode(k *koanf.Koanf, into *Config) (p problems) {
 			p.add(true, key, "%s", err)
 			continue
 		}
-		_ = k.Set(key, value) // a value of its own type cannot fail
+		if !sections.add(key, value) {
+			_ = k.Set(key, value) // a value of its own type cannot fail
+		}
 	}
 	if len(p) > 0 {
 		return p
+	}
+	for list, items := range sections {
+		_ = k.Set(list, items)
 	}
 	err := k.UnmarshalWithConf("", into, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{Result: into, TagName: "koanf"}})
 	p.add(err != nil, "configuration", "%v", err)
@@ -384,6 +479,9 @@ func (l leaf) read(value any) (any, error) {
 	}
 	switch l.kind.Kind() {
 	case reflect.Slice:
+		if strings.Contains(l.key, "[]") {
+			return texts(value)
+		}
 		return list(value)
 	case reflect.Bool:
 		on, err := strconv.ParseBool(text)
@@ -401,21 +499,49 @@ func (l leaf) read(value any) (any, error) {
 
 // list reads a list of texts, or one text with commas, as environment variables and flags have to write it.
 func list(value any) (out []string, err error) {
-	text, isText := value.(string)
-	parts, isList := value.([]any)
-	if isText {
+	if text, isText := value.(string); isText {
 		for part := range strings.SplitSeq(text, ",") {
-			parts = append(parts, strings.TrimSpace(part))
+			out = append(out, strings.TrimSpace(part))
 		}
+	} else if out, err = texts(value); err != nil {
+		return nil, err
+	}
+	if out = slices.DeleteFunc(out, func(text string) bool { return text == "" }); len(out) == 0 {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// texts reads a list of texts, or the one text of such a list, which may have commas in it.
+func texts(value any) (out []string, err error) {
+	parts, isList := value.([]any)
+	if text, isText := value.(string); isText {
+		parts, isList = []any{text}, true
 	}
 	for _, part := range parts {
-		text, ok := part.(string)
-		isList = isList && ok
-		if text != "" {
-			out = append(out, text)
-		}
+		text, isText := part.(string)
+		isList = isList && isText
+		out = append(out, text)
 	}
-	return out, wrongUnless(isText || isList, "it is not a list of texts")
+	return out, wrongUnless(isList, "it is not a list of texts")
+}
+
+// sections gathers what sections of lists say: by list, place and key.
+type sections map[string][]map[string]any
+
+// add takes a value, unless its key is not that of a section in a list.
+func (s sections) add(key string, value any) bool {
+	list, rest, _ := strings.Cut(key, "[")
+	if _, isList := lists[list]; !isList {
+		return false
+	}
+	place, name, _ := strings.Cut(rest, "].")
+	i, _ := strconv.Atoi(place) // flattenItems wrote it
+	for len(s[list]) <= i {
+		s[list] = append(s[list], map[string]any{})
+	}
+	s[list][i][name] = value
+	return true
 }
 
 func wrongUnless(right bool, what string) error {

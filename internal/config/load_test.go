@@ -152,15 +152,15 @@ func TestUnknownKeysAreRefusedFromEveryLayerWithTheRightOneNamed(t *testing.T) {
 		want string
 	}{
 		"in the file":              {config.Options{File: file(t, good+"store: {dns: x}\n")}, "rollcall.yaml:5: no key is called store.dns; did you mean store.dsn?"},
-		"a section":                {config.Options{File: file(t, good+"databse: {dsn: x}\n")}, "rollcall.yaml:5: no key is called databse.dsn; there is store.dsn"},
+		"a section":                {config.Options{File: file(t, good+"databse: {dsn: x}\n")}, "rollcall.yaml:5: no key is called databse.dsn; there is application.dsn, store.dsn"},
 		"a value for a section":    {config.Options{File: file(t, good+"store: postgres\n")}, "rollcall.yaml:5: no key is called store; store has backend, dsn,"},
-		"by a flag":                {config.Options{Set: []string{"dsn=postgres://u:hidden@h/d"}}, "--set: no key is called dsn; there is store.dsn"},
+		"by a flag":                {config.Options{Set: []string{"dsn=postgres://u:hidden@h/d"}}, "--set: no key is called dsn; there is application.dsn, store.dsn"},
 		"of a source":              {config.Options{Set: []string{"sources.workos.secrets=x"}}, "no key is called sources.workos.secrets; did you mean sources.workos.secret?"},
 		"far from every key":       {config.Options{Set: []string{"sources.workos.password=x"}}, "no key is called sources.workos.password; there is queue.redis.password"},
 		"an alias in the file":     {config.Options{File: file(t, good+"ops: &o {addressx: x}\nadmin: *o\n")}, "rollcall.yaml: no key is called admin.addressx; did you mean admin.address?"},
 		"a value for a source":     {config.Options{Set: []string{"sources.workos=x"}}, "no key is called sources.workos; "},
 		"a source without a name":  {config.Options{Set: []string{"sources..secret=x"}}, "no key is called sources..secret; "},
-		"something else":           {config.Options{Set: []string{"colour=red"}}, "no key is called colour; the configuration has admin, environment, log,"},
+		"something else":           {config.Options{Set: []string{"colour=red"}}, "no key is called colour; the configuration has admin, application, environment, log,"},
 		"another case":             {config.Options{Set: []string{"Environment=x"}}, "no key is called Environment; "},
 		"no value":                 {config.Options{Set: []string{"store.dsn"}}, `--set: "store.dsn" is not KEY=VALUE`},
 		"with dots in the file":    {config.Options{File: file(t, good+"store.dsn: file:/dsn\n")}, "store.dsn: a key of a file is written as sections"},
@@ -193,9 +193,9 @@ func TestAllThatIsWrongIsInOneError(t *testing.T) {
 	_, err := config.Load(config.Options{File: path, Set: []string{"shape=round", "oops"}})
 	want := "invalid configuration:\n" +
 		"  --set: \"oops\" is not KEY=VALUE\n" +
-		"  " + path + ":1: no key is called colour; the configuration has admin, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
+		"  " + path + ":1: no key is called colour; the configuration has admin, application, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
 		"  " + path + ":2: no key is called store.dns; did you mean store.dsn?\n" +
-		"  --set: no key is called shape; the configuration has admin, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
+		"  --set: no key is called shape; the configuration has admin, application, environment, log, ops, public, queue, roles, secrets, sources, store, worker\n" +
 		"hint: `rollcall config reference` explains every key"
 	if err == nil || err.Error() != want {
 		t.Errorf("Load:\n%v\nwant:\n%s", err, want)
@@ -274,6 +274,7 @@ func TestVariablesThatThePlatformMakesArePassedOverAndOthersAreReported(t *testi
 		"PATH=/bin", "ROLLCALLER_X=1", "rollcall_store_dsn=1", "ROLLCALL=1", "",
 		// meant for us
 		"ROLLCALL_STORE_DNS=postgres://u:hidden@h/d", "ROLLCALL_OPS_PORT=9090", "ROLLCALL_PORTAL=1", "ROLLCALL_SOURCES_WORKOS_SECRET=hidden", "ROLLCALL_=1",
+		"ROLLCALL_SOURCES_NAME_SECRET=hidden", "ROLLCALL_APPLICATION_BINDINGS=hidden", "ROLLCALL_APPLICATION_BINDINGS[]_SECRET=hidden",
 	}})
 	var got []string
 	for _, w := range l.Warnings {
@@ -282,7 +283,10 @@ func TestVariablesThatThePlatformMakesArePassedOverAndOthersAreReported(t *testi
 		}
 		got = append(got, strings.Fields(w)[2])
 	}
-	want := []string{"ROLLCALL_", "ROLLCALL_OPS_PORT", "ROLLCALL_PORTAL", "ROLLCALL_SOURCES_WORKOS_SECRET", "ROLLCALL_STORE_DNS"}
+	want := []string{
+		"ROLLCALL_", "ROLLCALL_APPLICATION_BINDINGS", "ROLLCALL_APPLICATION_BINDINGS[]_SECRET", "ROLLCALL_OPS_PORT", "ROLLCALL_PORTAL",
+		"ROLLCALL_SOURCES_NAME_SECRET", "ROLLCALL_SOURCES_WORKOS_SECRET", "ROLLCALL_STORE_DNS",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("variables warned of (-want +got):\n%s", diff)
 	}
@@ -310,6 +314,8 @@ func FuzzLoadNeverPanicsAndNeverShowsASecret(f *testing.F) {
 	f.Add("a: &a [1]\nb: *a\n<<: {c: 1}\n")
 	f.Add("sources: {a.b: {secret: x}, '': {}, x: [1], y: {verify: {tolerance: 1s}}}\nroles: [[]]\n? [1]\n: 2\n")
 	f.Add("---\n---\n")
+	f.Add("application: {bindings: [{on: account.*, sql: \"a\\nb\"}, {on: [], post: 'https://h'}, [], {}, x], roles: [{role: a, slugs: [b, '']}], probes: }\nsources: {a: {provider: workos, secret: 'env:A'}}\n")
+	f.Add("application: {dsn: 'sqlite:a.db', protected: \"  a\\r\\n\\tb \\n\", bindings: [&b {on: role.added, sql: [' a\\n', '#b: c']}, *b]}\nsources[0]: {a: x}\n")
 	f.Add("store: !!binary aGVsbG8=\nqueue: !!set {a, b}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		path := file(t, text)
@@ -335,7 +341,8 @@ func TestReferencesThatAreNoneAreNeverPrinted(t *testing.T) {
 	c := config.Default()
 	c.Sources = map[string]config.Source{"workos": {Provider: "workos", Secret: secrets.Ref("whsec_hidden")}}
 	c.Secrets.Vault.Auth.Token = "hvs.hidden"
-	c.Store.DSN, c.Queue.Redis.Password = "vault:hidden", "file:hidden"
+	c.Store.DSN, c.Queue.Redis.Password, c.Application.DSN = "vault:hidden", "file:hidden", "env:hid-den hidden"
+	c.Application.Bindings = []config.Binding{{On: []string{"account.*"}, Post: "https://h", Secret: "whsec_hidden"}}
 	shows(t, c, "hidden")
 	_, err := config.Load(config.Options{Tool: true, Set: []string{
 		"sources.workos.secret=whsec_hidden", "sources.workos.provider=workos", "secrets.vault.auth.token=hvs.hidden",

@@ -37,17 +37,40 @@ func node(v reflect.Value, prefix string, from map[string]string) *yaml.Node {
 	}
 	for i := range v.NumField() {
 		key := v.Type().Field(i).Tag.Get("koanf")
-		switch field := v.Field(i); field.Kind() {
-		case reflect.Struct, reflect.Map:
+		switch field := v.Field(i); {
+		case field.Kind() == reflect.Struct || field.Kind() == reflect.Map:
 			add(key, node(field, prefix+key+".", from))
+		case isList(field.Type()):
+			add(key, sequence(field, prefix+key, from))
+		case strings.HasSuffix(prefix, "].") && field.IsZero():
+			// what a section of a list leaves out is not of its kind
 		default:
 			value := scalar(field)
-			value.LineComment = from[prefix+key]
 			add(key, value)
+			commented := value
+			if value.Kind == yaml.SequenceNode && value.Style&yaml.FlowStyle == 0 {
+				commented = out.Content[len(out.Content)-2] // a list of lines has its comment behind its key
+			}
+			commented.LineComment = from[prefix+key]
 		}
 	}
 	return out
 }
+
+// sequence renders a list of sections.
+func sequence(v reflect.Value, prefix string, from map[string]string) *yaml.Node {
+	out := &yaml.Node{Kind: yaml.SequenceNode}
+	if v.Len() == 0 {
+		out.Style = yaml.FlowStyle
+	}
+	for i := range v.Len() {
+		out.Content = append(out.Content, node(v.Index(i), fmt.Sprintf("%s[%d].", prefix, i), from))
+	}
+	return out
+}
+
+// longText does not stand in a line with others.
+const longText = 40
 
 func scalar(v reflect.Value) *yaml.Node {
 	out := &yaml.Node{}
@@ -57,15 +80,34 @@ func scalar(v reflect.Value) *yaml.Node {
 		value = formatDuration(x)
 	case fmt.Stringer: // a size; a reference or a value that may be a secret, as it may be shown
 		value = x.String()
+	case string:
+		return textNode(x)
 	case []string:
-		out.Style = yaml.FlowStyle
-		if x == nil {
-			value = []string{}
+		out.Kind, out.Style = yaml.SequenceNode, yaml.FlowStyle
+		for _, text := range x {
+			if len(text) > longText || strings.Contains(text, "\n") {
+				out.Style = 0
+			}
+			out.Content = append(out.Content, textNode(text))
 		}
+		return out
 	}
-	style := out.Style
-	_ = out.Encode(value) // texts, numbers and lists of texts cannot fail
-	out.Style |= style
+	_ = out.Encode(value) // texts and numbers cannot fail
+	return out
+}
+
+// textNode renders a text, and one of several lines as lines. One that begins with a space would lose it there.
+func textNode(text string) *yaml.Node {
+	out := &yaml.Node{}
+	switch {
+	case !strings.Contains(text, "\n"):
+		_ = out.Encode(text) // a text cannot fail
+	case strings.ContainsAny(text[:1], " \t\r\n"):
+		out.SetString(text)
+		out.Style = yaml.DoubleQuotedStyle
+	default:
+		out.SetString(text)
+	}
 	return out
 }
 
@@ -77,7 +119,7 @@ func Reference() string {
 	for _, l := range leaves() {
 		if s := sectionOf(l.key); s != section {
 			section = s
-			fmt.Fprintf(&b, "\n## %s\n\n| key | default | what it says |\n| --- | --- | --- |\n", section)
+			b.WriteString(heading(s))
 		}
 		initial := ""
 		if l.initial != "" {
@@ -88,13 +130,60 @@ func Reference() string {
 	return b.String()
 }
 
+// heading begins the table of a section, or of the sections of a list.
+func heading(section string) string {
+	const table = "| key | default | what it says |\n| --- | --- | --- |\n"
+	if about, isList := lists[section]; isList {
+		return fmt.Sprintf("\n### %s\n\nA list of sections. %s\n\n%s", section, about, table)
+	}
+	if section == "application" {
+		return fmt.Sprintf("\n## %s\n\n%s\n%s", section, applicationHead, table)
+	}
+	return fmt.Sprintf("\n## %s\n\n%s", section, table)
+}
+
+const applicationHead = `Only workers read it. Each statement is one, with parameters such as ` + "`@email`" + ` in place of values. A whole one:
+
+` + "```yaml" + `
+application:
+  dsn: vault:app/database#dsn
+  tenant:
+    sql: SELECT id FROM organizations WHERE workos_organization_id = @organization_id
+  link:
+    sql: SELECT id FROM users WHERE tenant_id = @tenant AND directory_user_id = @idp_id
+  bindings:
+    - on: account.activated
+      name: create-user
+      sql: |
+        INSERT INTO users (tenant_id, directory_user_id, email, name) VALUES (@tenant, @idp_id, @email, @name)
+        ON CONFLICT (tenant_id, directory_user_id) DO UPDATE SET email = excluded.email, disabled_at = NULL
+    - on: account.deactivated
+      name: disable-user
+      sql:
+        - UPDATE users SET disabled_at = now() WHERE id = @app_id
+        - DELETE FROM sessions WHERE user_id = @app_id
+    - on: [grant.*, role.*]
+      post: https://app.internal/hooks/access
+      secret: vault:app/hooks#secret
+  roles:
+    - role: admin
+      groups: [Administrators]
+  probes:
+    - name: sessions
+      sql: SELECT id FROM sessions WHERE user_id = @app_id
+  inventory:
+    accounts: SELECT id, tenant_id AS tenant, email FROM users WHERE disabled_at IS NULL
+` + "```" + `
+`
+
 const referenceHead = `# Configuration
 
 Made by ` + "`rollcall config reference`" + `; a test keeps it in step.
 
 Defaults, then the YAML file that ` + "`--config`" + ` (or ` + "`ROLLCALL_CONFIG`" + `) names, then environment variables, then ` + "`--set KEY=VALUE`" + `:
 the later one counts. The variable of ` + "`queue.redis.addrs`" + ` is ` + "`ROLLCALL_QUEUE_REDIS_ADDRS`" + `; lists are written with commas. Sources are set
-in the file or by ` + "`--set sources.NAME.KEY=VALUE`" + `. An unknown key of the file or of ` + "`--set`" + ` is an error; an unknown ` + "`ROLLCALL_`" + `
+in the file or by ` + "`--set sources.NAME.KEY=VALUE`" + `, and lists of sections, whose keys are written with ` + "`[]`" + ` here, in the file alone; where
+such a section takes a list of texts, it takes one text, too, commas and all. An unknown key of the file or of ` + "`--set`" + ` is an error; an unknown ` + "`ROLLCALL_`" + `
 variable is only warned of, because platforms set some of their own. Durations are written ` + "`30s`, `24h`, `95d`" + `, sizes ` + "`64KiB`, `1MiB`" + `.
 
 A secret itself does not belong in a configuration. Where a key takes a reference, it is one of
@@ -105,6 +194,9 @@ A secret itself does not belong in a configuration. Where a key takes a referenc
 `
 
 func sectionOf(key string) string {
+	if list, _, isList := strings.Cut(key, "[]"); isList {
+		return list
+	}
 	first, _, nested := strings.Cut(key, ".")
 	if !nested {
 		return "The process"

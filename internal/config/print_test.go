@@ -68,6 +68,11 @@ func countLeaves(t reflect.Type) (n int) {
 			n += countLeaves(field)
 		case reflect.Map:
 			n += countLeaves(field.Elem())
+		case reflect.Slice:
+			if field.Elem().Kind() == reflect.Struct {
+				n += countLeaves(field.Elem()) - 1
+			}
+			n++
 		default:
 			n++
 		}
@@ -91,8 +96,17 @@ func everything() config.Config {
 	s := config.Source{}
 	fill(reflect.ValueOf(&s).Elem(), "")
 	s.Provider, s.Scheme, s.Secret, s.OnDeleted = "workos", "svix", "vault:team/kv//app/sources#secret", "deprovision"
-	s.Attributes, s.Paths = []string{"role", "custom_attributes.a b", "custom_attributes.#1: yes"}, []string{"/hooks/a"}
-	c.Sources = map[string]config.Source{"a": s, "b-2": {Provider: "workos", Secret: "env:B", OnDeleted: "hold"}}
+	s.Attributes, s.Paths = []string{"role", "custom_attributes.a b", "custom_attributes.#1: yes", "roles"}, []string{"/hooks/a"}
+	c.Sources = map[string]config.Source{"a": s, "b-2": {Provider: "workos", Secret: "env:B", OnDeleted: "hold", Attributes: []string{"role", "roles"}}}
+	c.Application.DSN, c.Application.Mode, c.Application.RetryLongest, c.Application.Guard.Percent = "sqlite:/app/app.db", "enforce", time.Hour, 11
+	c.Application.Protected = "SELECT id -- all of them: # yes\n  FROM users\n"
+	c.Application.Bindings = []config.Binding{
+		{On: []string{"account.activated", "group.*"}, Name: "first", SQL: []string{"INSERT INTO a (b, c)\nVALUES (@email, ', ; : # ')\n", "  UPDATE a SET b = 1\n\n", "\tx\r\n y "}},
+		{On: []string{"role.added"}, Name: "role.added", SQL: []string{"UPDATE a, b"}},
+		{On: []string{"account.*"}, Name: "hook", Post: "http://127.0.0.1:8080/hook?a=b", Secret: "vault:app/hooks#secret", Timeout: 1500 * time.Millisecond, Attempts: 7},
+	}
+	c.Application.Roles = []config.RoleRule{{Role: "admin", Groups: []string{"Sales, Europe", "directory_group_01", "yes"}, Slugs: []string{"admin"}, Directories: []string{"directory_01"}}}
+	c.Application.Probes = []config.Probe{{Name: "sessions", SQL: "SELECT 1"}, {Name: "tokens", SQL: "SELECT id\nFROM tokens"}}
 	return c
 }
 
@@ -180,6 +194,8 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 	}{
 		"a URL":                           {"postgres://user:hidden@host/db?sslmode=require", "postgres://user@host/db?sslmode=require"},
 		"a URL with a port":               {"postgresql://user:hidden@host:5432/db", "postgresql://user@host:5432/db"},
+		"a file":                          {"sqlite:/a/b.db", "sqlite:/a/b.db"},
+		"a file with a parameter":         {"sqlite:/a/b.db?key=hidden", "[redacted]"},
 		"keywords":                        {"host=h user=u password=hidden dbname=d", "[redacted]"},
 		"a password in the query":         {"postgres://host/db?password=hidden", "[redacted]"},
 		"a password in the query, hidden": {"postgres://host/db?%70assword=hidden", "[redacted]"},
@@ -198,7 +214,7 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 		"nothing":                         {"", ""},
 	} {
 		conf := config.Default()
-		conf.Store.DSN, conf.Queue.Redis.Password = c.dsn, "hidden too"
+		conf.Store.DSN, conf.Application.DSN, conf.Queue.Redis.Password = c.dsn, c.dsn, "hidden too"
 		if got := conf.Store.DSN.String(); got != c.shown {
 			t.Errorf("%s: String() = %q, want %q", name, got, c.shown)
 		}
@@ -217,16 +233,19 @@ func TestTheDigestKnowsEverySettingAndNoSecret(t *testing.T) {
 	}
 	secret, other := everything(), everything()
 	secret.Store.DSN, other.Store.DSN = "postgres://user:one@host/db", "postgres://user:two@host/db"
+	secret.Application.DSN, other.Application.DSN = "password=one", "password=two"
 	secret.Queue.Redis.Password, other.Queue.Redis.Password = "one", "two"
 	if secret.Digest() != other.Digest() {
 		t.Error("the digest depends on a secret")
 	}
 	for name, change := range map[string]func(*config.Config){
-		"a duration": func(c *config.Config) { c.Queue.Lease++ },
-		"a list":     func(c *config.Config) { c.Queue.Redis.Addrs = c.Queue.Redis.Addrs[:1] },
-		"a truth":    func(c *config.Config) { c.Store.Migrate = !c.Store.Migrate },
-		"a source":   func(c *config.Config) { delete(c.Sources, "a") },
-		"a host":     func(c *config.Config) { c.Store.DSN = "postgres://user@other/db" },
+		"a duration":  func(c *config.Config) { c.Queue.Lease++ },
+		"a list":      func(c *config.Config) { c.Queue.Redis.Addrs = c.Queue.Redis.Addrs[:1] },
+		"a truth":     func(c *config.Config) { c.Store.Migrate = !c.Store.Migrate },
+		"a source":    func(c *config.Config) { delete(c.Sources, "a") },
+		"a statement": func(c *config.Config) { c.Application.Bindings[0].SQL[1] += " " },
+		"a binding":   func(c *config.Config) { c.Application.Bindings = c.Application.Bindings[1:] },
+		"a host":      func(c *config.Config) { c.Store.DSN = "postgres://user@other/db" },
 	} {
 		c := everything()
 		change(&c)
