@@ -15,14 +15,25 @@ func (c *cli) config() *cobra.Command {
 
 func (c *cli) configCheck() *cobra.Command {
 	return &cobra.Command{
-		Use: "check", Short: "Check the configuration, and open nothing", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Use: "check", Short: "Check the configuration, and the application's statements", Args: cobra.NoArgs,
+		Long: `Checks every key, and prepares the application's statements on its database, which runs none of
+them. Where that database cannot be reached it says so, and checks the rest.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := c.load()
 			if err != nil {
 				return err
 			}
 			if err := app.CheckSources(l.Config); err != nil {
 				return err
+			}
+			if err := app.CheckApplication(l.Config); err != nil {
+				return err
+			}
+			switch problems, err := app.PrepareApplication(cmd.Context(), l.Config); {
+			case err != nil:
+				c.say("warning: the application's statements were not tried on its database: %v", err)
+			case len(problems) > 0:
+				return fmt.Errorf("%w: %w", config.ErrInvalid, problemsError(problems))
 			}
 			c.say("the configuration is good (digest %s); `rollcall doctor` examines what it names", l.Digest())
 			return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -47,8 +48,11 @@ func deadOf(d store.Dead) deadJSON {
 	return out
 }
 
+// deadClasses are what may be wrong with a parked event. One of class operator waits for a worker.
+var deadClasses = []string{"undecodable", "invalid", "data", "future", "unconfigured", "operator"}
+
 func (c *cli) dead() *cobra.Command {
-	return group("dead", "Events that could not be folded, kept whole", c.deadList(), c.deadShow())
+	return group("dead", "Events that could not be folded, kept whole", c.deadList(), c.deadShow(), c.deadReplay(), c.deadDrop())
 }
 
 func (c *cli) deadList() *cobra.Command {
@@ -56,14 +60,14 @@ func (c *cli) deadList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List parked events, newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("--class", f.Class, "undecodable", "invalid", "data", "future"); err != nil {
+			if err := oneOf("--class", f.Class, deadClasses...); err != nil {
 				return err
 			}
 			return c.withStore(cmd.Context(), func(s store.Store) error { return c.listDead(cmd.Context(), s, f) })
 		},
 	}
 	eventFlags(cmd.Flags(), &f)
-	cmd.Flags().StringVar(&f.Class, "class", "", "only ones of this `class`: undecodable, invalid, data or future")
+	cmd.Flags().StringVar(&f.Class, "class", "", "only ones of this `class`: "+strings.Join(deadClasses, ", "))
 	return c.outputFlag(cmd)
 }
 

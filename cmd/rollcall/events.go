@@ -98,10 +98,14 @@ func (c *cli) eventsList() *cobra.Command {
 }
 
 func eventFlags(flags *pflag.FlagSet, f *store.EventFilter) {
+	eventFilterFlags(flags, f)
+	flags.IntVar(&f.Limit, "limit", 50, "at most so many")
+}
+
+func eventFilterFlags(flags *pflag.FlagSet, f *store.EventFilter) {
 	flags.StringVar(&f.Source, "source", "", "only events of this `source`")
 	flags.StringVar(&f.Directory, "directory", "", "only events of this `directory`")
 	flags.StringVar(&f.Type, "type", "", "only events of this `type`, such as dsync.user.deleted")
-	flags.IntVar(&f.Limit, "limit", 50, "at most so many")
 	flags.Func("since", "only those received in the last `duration`, such as 24h or 7d, or since an RFC 3339 time", func(text string) (err error) {
 		f.Since, err = parseSince(text, time.Now())
 		return err

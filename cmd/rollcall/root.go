@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,7 +55,7 @@ migrating or another binary. What went wrong stands on standard error, with what
 		return fmt.Errorf("%w: %w\nhint: `%s --help` lists its flags", errUsage, err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		c.serve(), c.migrate(), c.send(), c.events(), c.dead(), c.accounts(), c.queue(),
+		c.serve(), c.migrate(), c.send(), c.events(), c.dead(), c.accounts(), c.directories(), c.links(), c.bindings(), c.changes(), c.orphans(), c.queue(),
 		c.config(), c.vault(), c.doctor(), c.health(), c.demo(), c.version(),
 	)
 	for _, cmd := range commandsOf(root) {
@@ -102,12 +103,17 @@ func (c *cli) load() (config.Loaded, error) { return c.loadFor(false) }
 
 // loadFor reads the configuration, for a process or for a command that looks at a part.
 func (c *cli) loadFor(tool bool) (config.Loaded, error) {
-	l, err := config.Load(config.Options{File: c.file, Env: os.Environ(), Set: c.set, Tool: tool})
+	l, err := config.Load(config.Options{File: c.file, Env: settings(os.Environ()), Set: c.set, Tool: tool})
 	c.defaults = c.file == "" && len(c.set) == 0 && len(l.From) == 0
 	for _, w := range l.Warnings {
 		c.say("warning: %s", w)
 	}
 	return l, err
+}
+
+// settings are the variables that may be keys of the configuration.
+func settings(env []string) []string {
+	return slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, operatorVariable+"=") })
 }
 
 // explained says of an error that there is no configuration, where that may be why.
@@ -119,7 +125,12 @@ func (c *cli) explained(err error) error {
 }
 
 // withStore runs a command on the database, whose schema has to be this binary's.
-func (c *cli) withStore(ctx context.Context, do func(store.Store) error) (err error) {
+func (c *cli) withStore(ctx context.Context, do func(store.Store) error) error {
+	return c.withConfiguredStore(ctx, func(_ config.Loaded, s store.Store) error { return do(s) })
+}
+
+// withConfiguredStore is withStore for a command that needs the configuration, too.
+func (c *cli) withConfiguredStore(ctx context.Context, do func(config.Loaded, store.Store) error) (err error) {
 	l, err := c.loadFor(true)
 	if err != nil {
 		return err
@@ -135,7 +146,7 @@ func (c *cli) withStore(ctx context.Context, do func(store.Store) error) (err er
 	if err := app.Prepared(ctx, s); err != nil {
 		return err
 	}
-	return do(s)
+	return do(l, s)
 }
 
 // say prints a line of talk.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/handlers"
 	"github.com/rollcallhq/rollcall/handlers/admin"
+	"github.com/rollcallhq/rollcall/internal/binder"
 	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/queue"
 	"github.com/rollcallhq/rollcall/secrets"
@@ -41,6 +43,7 @@ type App struct {
 	sources  []*source
 	gate     *gate
 	store    *storeHandle
+	binder   atomic.Pointer[binder.Binder] // once it was made
 	ops      *handlers.Ops
 	servers  *handlers.Servers
 }
@@ -67,6 +70,9 @@ func (a *App) build(ctx context.Context) (err error) {
 	if err := CheckSources(a.config); err != nil {
 		return err
 	}
+	if err := CheckApplication(a.config); err != nil {
+		return err
+	}
 	if a.sources, err = newSources(a.config); err != nil {
 		return err
 	}
@@ -80,7 +86,7 @@ func (a *App) build(ctx context.Context) (err error) {
 	}
 	a.registry.MustRegister(newQueueCollector(a.queue))
 	a.gate = newGate(a.queue, a.config, a.log, a.registry)
-	a.store = &storeHandle{}
+	a.store = newStoreHandle()
 	if a.config.Has(config.Worker) {
 		if err := a.lookAtStore(ctx); err != nil {
 			return err
@@ -161,6 +167,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if a.config.Has(config.Worker) {
 		parts = append(parts, part{"worker", a.work})
+	}
+	if a.config.Binds() {
+		parts = append(parts, part{"bindings", a.tell})
 	}
 	if a.password != nil {
 		parts = append(parts, part{"queue's password", func(ctx context.Context) error { return a.password.run(ctx, rereadAfter) }})

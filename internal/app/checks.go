@@ -33,5 +33,8 @@ func (a *App) checks() []handlers.Check {
 			return s.Check(ctx)
 		}})
 	}
+	if a.config.Binds() {
+		checks = append(checks, handlers.Check{Name: "bindings", Probe: a.fares})
+	}
 	return checks
 }

@@ -60,6 +60,9 @@ func Doctor(ctx context.Context, c config.Config, version string) []Finding {
 		d.examine("database", d.database)
 		d.examine("clock", d.clock)
 	}
+	if c.Binds() {
+		d.examine("application", d.application)
+	}
 	return d.findings
 }
 
@@ -263,6 +266,24 @@ func (d *doctor) database(ctx context.Context) (string, error) {
 		}
 		return d.config.Store.Backend + ", schema up to date", nil
 	})
+}
+
+// application prepares every statement of the application's.
+func (d *doctor) application(ctx context.Context) (string, error) {
+	for _, secret := range []string{"secret application.dsn", "secret store.dsn"} {
+		if d.unwell(secret) {
+			return "", needs("its address")
+		}
+	}
+	problems, err := PrepareApplication(ctx, d.config)
+	if err != nil {
+		return "", hinted(err, "is application.dsn right, and the server up?")
+	}
+	detail := fmt.Sprintf("%d bindings and %d probes fit its database", len(d.config.Application.Bindings), len(d.config.Application.Probes))
+	if len(problems) > 0 {
+		return "", fmt.Errorf("%w\nhint: mend the statement or the schema; until then its changes wait", problems[0])
+	}
+	return detail, nil
 }
 
 func (d *doctor) clock(ctx context.Context) (string, error) {

@@ -176,7 +176,7 @@ func (l *latest) run(ctx context.Context, every time.Duration) error {
 // OpenStore opens the configured database. It does not look at the schema.
 func OpenStore(ctx context.Context, c config.Config, version string) (store.Store, error) {
 	conf := store.Config{
-		Environment: c.Environment, Binary: version, Policy: policy(c), MaxConns: c.Store.MaxConns, Timeout: c.Store.Timeout,
+		Environment: c.Environment, Binary: version, Policy: policy(c), Roles: roles(c), MaxConns: c.Store.MaxConns, Timeout: c.Store.Timeout,
 	}
 	if c.Store.Backend == config.BackendSQLite {
 		conf.DSN = c.Store.Path

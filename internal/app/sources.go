@@ -180,6 +180,14 @@ func References(c config.Config) map[string]secrets.Ref {
 	if c.Has(config.Worker) && c.Store.Backend == config.BackendPostgres {
 		add("store.dsn", c.Store.DSN)
 	}
+	if c.Binds() {
+		add("application.dsn", c.Application.DSN)
+		for _, b := range c.Application.Bindings {
+			if b.Post != "" {
+				refs["application.bindings."+b.Name] = b.Secret
+			}
+		}
+	}
 	return refs
 }
 

@@ -16,14 +16,28 @@ import (
 
 // storeHandle is the database once it has been opened.
 type storeHandle struct {
-	mu    sync.Mutex // guards store
-	store store.Store
+	mu     sync.Mutex // guards store
+	store  store.Store
+	opened chan struct{} // closed then
 }
+
+func newStoreHandle() *storeHandle { return &storeHandle{opened: make(chan struct{})} }
 
 func (h *storeHandle) set(s store.Store) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.store = s
+	close(h.opened)
+}
+
+// wait returns the database as soon as it is open; nil when the context ends before.
+func (h *storeHandle) wait(ctx context.Context) store.Store {
+	select {
+	case <-h.opened:
+		return h.get()
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 func (h *storeHandle) get() store.Store {
@@ -47,7 +61,7 @@ func (a *App) work(ctx context.Context) error {
 	return worker.New(worker.Config{
 		Queue: a.queue, Store: a.store.get(), Sources: a.workerSources(),
 		Renew: a.config.Queue.Lease / 3, Batch: a.config.Worker.Batch, MaxAge: a.config.Worker.MaxEventAge, Ahead: a.config.Worker.Ahead,
-		Binary: a.version, Digest: a.config.Digest(), Log: a.log, Registerer: a.registry,
+		Binary: a.version, Digest: a.config.Digest(), Changed: a.changed, Log: a.log, Registerer: a.registry,
 	}).Run(ctx)
 }
 
@@ -85,6 +99,11 @@ func (a *App) tryStore(ctx context.Context) error {
 	}
 	if err := prepare(ctx, s, a.config.Store.Migrate); err != nil {
 		return errors.Join(err, s.Close())
+	}
+	if n, err := s.RemapRoles(ctx, roles(a.config).Digest()); err != nil {
+		return errors.Join(err, s.Close())
+	} else if n > 0 {
+		a.log.Info().Int("directories", n).Msg("the mapping of roles has changed; everybody's roles are worked out again")
 	}
 	if err := s.Check(ctx); err != nil {
 		a.log.Warn().Err(err).Msg("database")

@@ -5,20 +5,24 @@ package layout
 // A line that ends in /* is for all packages of that folder that have no line of their own.
 var rooms = map[string][]string{
 	"cmd/rollcall": {
-		"handlers", "internal/app", "internal/config", "internal/directory", "internal/provider", "internal/provider/*",
-		"internal/simulator", "internal/store", "queue", "secrets", "verify",
+		"handlers", "internal/app", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
+		"internal/provider/*", "internal/rehearsal", "internal/simulator", "internal/store", "queue", "secrets", "verify",
 	},
 
 	// app alone opens outside services, so it alone names the two databases.
 	"internal/app": {
-		"handlers", "handlers/admin", "internal/config", "internal/directory", "internal/provider", "internal/provider/*",
-		"internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/worker", "queue", "secrets", "verify",
+		"handlers", "handlers/admin", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
+		"internal/provider/*", "internal/rehearsal", "internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/worker", "queue",
+		"secrets", "verify",
 	},
 	"internal/config": {"internal/directory", "internal/provider", "internal/provider/*", "queue", "secrets", "verify"},
 
 	"handlers":           {"internal/provider", "queue", "secrets", "verify"},
 	"handlers/admin":     {"handlers", "internal/store", "queue"},
-	"internal/worker":    {"internal/directory", "internal/provider", "internal/store", "queue"},
+	"internal/worker":    {"internal/directory", "internal/provider", "internal/provider/operator", "internal/store", "queue"},
+	"internal/binder":    {"internal/directory", "internal/store", "verify"},
+	"internal/inventory": {"internal/directory", "internal/store"},
+	"internal/rehearsal": {"internal/binder", "internal/directory", "internal/store"},
 	"internal/simulator": {"internal/directory", "internal/provider", "internal/provider/*", "internal/store", "verify"},
 
 	"internal/provider":       {"internal/directory", "verify"},
@@ -41,7 +45,8 @@ var rooms = map[string][]string{
 	"secrets/secretstest":              {"secrets"},
 
 	// Tests of the whole program.
-	"test/*": {anything},
+	"test/*":   {anything},
+	"examples": {},
 
 	"internal/layout": {},
 }
@@ -81,10 +86,10 @@ var libraries = map[string][]string{
 	"github.com/rogpeppe/go-internal":                         {tests},
 	"github.com/prometheus/client_golang/prometheus/testutil": {tests},
 
-	// Of the standard library, what would link test code into the binary, and what only stores speak.
+	// Of the standard library, what would link test code into the binary, and what only speaks to databases may name.
 	"testing":           {tests},
 	"net/http/httptest": {tests},
-	"database/sql":      {"queue", "internal/store/sqlite", "internal/store/table"},
+	"database/sql":      {"queue", "internal/app", "internal/binder", "internal/inventory", "internal/rehearsal", "internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/store/table"},
 }
 
 // pure names the packages that know nothing but values, and what of the standard library they do without: files, networks, logs.

@@ -47,7 +47,8 @@ type Binding interface {
 	// LinksOf returns the links of the lanes' accounts, as far as there are any.
 	LinksOf(ctx context.Context, s Session, lanes []Lane) (map[Lane]Link, error)
 	// SaveLink writes a link over the one that was. One to a row that another account of the directory is linked with is
-	// ErrTaken, and changes nothing; the error names the other account.
+	// ErrTaken, and changes nothing; the error names the other account. One that is there and known stays when a lookup made at the
+	// same time found less; and an operator's, when it found something else: ErrConflict, and the lookup is to be made again.
 	SaveLink(ctx context.Context, s Session, l Link) error
 	// DropLink forgets a link, so that it is looked up again. ErrNotFound when there is none.
 	DropLink(ctx context.Context, account directory.ID) error

@@ -264,7 +264,7 @@ type Config struct {
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrData        = errors.New("the data cannot be stored")
-	ErrConflict    = errors.New("another transaction saved one of these events")
+	ErrConflict    = errors.New("another transaction was first")
 	ErrTaken       = errors.New("another account has it")
 	ErrTooOld      = errors.New("this binary is older than the database allows")
 	ErrEnvironment = errors.New("the database belongs to another environment")

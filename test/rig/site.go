@@ -28,6 +28,8 @@ type Options struct {
 	Reference string   // where the processes find it; a file otherwise
 	Set       []string // further settings of all processes, KEY=VALUE
 	Env       []string // further variables of all processes, NAME=VALUE
+
+	Application map[string]any // the configuration's section of that name
 }
 
 // Site is one installation: what its processes share, and the test's own look at it.
@@ -118,7 +120,7 @@ type tree = map[string]any
 func (s *Site) configure(t testing.TB, o Options) {
 	t.Helper()
 	dsn := writeFile(t, filepath.Join(s.dir, "dsn"), o.DSN)
-	text, err := json.MarshalIndent(tree{ // JSON is YAML too
+	conf := tree{ // JSON is YAML too
 		"environment": environment,
 		"log":         tree{"level": "debug"},
 		"public":      tree{"address": "127.0.0.1:0", "drain_delay": "100ms", "tls": tree{"cert": s.CertFile, "key": s.KeyFile}},
@@ -128,7 +130,11 @@ func (s *Site) configure(t testing.TB, o Options) {
 		"store":       tree{"backend": "postgres", "dsn": "file:" + dsn, "timeout": "4s"},
 		"worker":      tree{"max_event_age": "36500d"},
 		"sources":     tree{"workos": tree{"provider": "workos", "secret": o.Reference}},
-	}, "", "  ")
+	}
+	if o.Application != nil {
+		conf["application"] = o.Application
+	}
+	text, err := json.MarshalIndent(conf, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,13 +189,19 @@ func (s *Site) Logs() string {
 // Settle waits until the queue is empty and everything is carried through to its members.
 func (s *Site) Settle(t testing.TB) {
 	t.Helper()
-	Until(t, "an empty queue", func() bool {
-		stats, err := s.Queue.Stats(t.Context())
-		return err == nil && stats.Depth() == 0
-	})
+	s.Drained(t)
 	Until(t, "no expansion under way", func() bool {
 		pending, err := s.Store.Expansions(t.Context(), 1)
 		return err == nil && len(pending) == 0
+	})
+}
+
+// Drained waits until the queue is empty.
+func (s *Site) Drained(t testing.TB) {
+	t.Helper()
+	Until(t, "an empty queue", func() bool {
+		stats, err := s.Queue.Stats(t.Context())
+		return err == nil && stats.Depth() == 0
 	})
 }
 

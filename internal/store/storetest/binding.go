@@ -46,6 +46,7 @@ func RunBinding(t *testing.T, b Backend, db func(store.Store) *sql.DB) {
 		"links come with their accounts":                                      testLinks,
 		"a row has one account of a directory":                                testTaken,
 		"of two who link a row at once one gets it":                           testTakenRace,
+		"an operator's link outlasts what a lookup found meanwhile":           testOperatorsLink,
 		"links that are due come by their time":                               testLinksDue,
 		"what waits of an account can be hurried":                             testHurry,
 		"siblings are active accounts of the same row":                        testSiblings,
@@ -693,6 +694,29 @@ func testTakenRace(t *testing.T, s bound) {
 	if won != 1 {
 		t.Errorf("%d of %d got the row, want 1", won, len(errs))
 	}
+}
+
+func testOperatorsLink(t *testing.T, s bound) {
+	theirs := linkOf(acme, "ada", store.Linked, "7")
+	theirs.How = "operator"
+	s.link(t, theirs)
+	if err := s.SaveLink(t.Context(), nil, linkOf(acme, "ada", store.Unlinked, "")); err != nil {
+		t.Errorf("SaveLink() of a lookup that found none = %v, want nil", err)
+	}
+	if err := s.SaveLink(t.Context(), nil, linkOf(acme, "ada", store.Linked, "8")); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("SaveLink() of a lookup that found another = %v, want ErrConflict", err)
+	}
+	s.linksAre(t, theirs)
+	mine := theirs
+	mine.AppID = "9"
+	s.link(t, mine)
+	s.linksAre(t, mine)
+}
+
+func (s bound) linksAre(t *testing.T, links ...store.Link) {
+	t.Helper()
+	got, err := s.Links(t.Context(), store.LinkFilter{})
+	want(t, fmt.Sprintf("Links() %v", err), got, links)
 }
 
 func testHurry(t *testing.T, s bound) {

@@ -70,6 +70,7 @@ func (b Binding) SaveLink(ctx context.Context, s store.Session, l store.Link) er
 	if l.Changed.IsZero() {
 		l.Changed = time.Now()
 	}
+	// A row at a time by its index: as a join it would be the whole table, every time.
 	taken := `SELECT o.account_key FROM ` + b.in("links") + ` o WHERE o.state = 'linked' AND o.source = k.source AND o.directory = k.directory AND o.tenant = k.tenant
 		AND o.app_id = k.app_id AND o.account_key <> k.account_key AND k.state = 'linked'`
 	arg := rows([]store.Link{l}, func(l store.Link) map[string]any {
@@ -79,12 +80,13 @@ func (b Binding) SaveLink(ctx context.Context, s store.Session, l store.Link) er
 		}
 	})
 	n, err := affected(b.writer(s).ExecContext(ctx, `INSERT INTO `+b.in("links")+` (`+linkColumns+`) SELECT `+prefix("k", linkColumns)+` FROM `+b.Dialect.Rows(1, linkRows)+`
-		WHERE NOT EXISTS (`+taken+`) ON CONFLICT (source, directory, account_key) DO UPDATE SET state = excluded.state, app_id = excluded.app_id, tenant = excluded.tenant,
-		how = excluded.how, detail = excluded.detail, changed_at = excluded.changed_at, changed_by = excluded.changed_by, tries = excluded.tries, next_at = excluded.next_at`, arg))
+		WHERE (`+taken+` LIMIT 1) IS NULL ON CONFLICT (source, directory, account_key) DO UPDATE SET state = excluded.state, app_id = excluded.app_id, tenant = excluded.tenant,
+		how = excluded.how, detail = excluded.detail, changed_at = excluded.changed_at, changed_by = excluded.changed_by, tries = excluded.tries, next_at = excluded.next_at
+		WHERE links.state <> 'linked' OR (excluded.state = 'linked' AND (links.how <> 'operator' OR excluded.how = 'operator' OR links.app_id = excluded.app_id))`, arg))
 	if err != nil {
 		return fmt.Errorf("save the link of account %s: %w", l.ID.ID, err)
 	}
-	if n > 0 {
+	if n > 0 || l.State != store.Linked {
 		return nil
 	}
 	other, err := ask(ctx, b.writer(s), "the link that was first", fields(func(key *string) []any { return []any{key} }),
@@ -93,8 +95,8 @@ func (b Binding) SaveLink(ctx context.Context, s store.Session, l store.Link) er
 	if err != nil {
 		return err
 	}
-	if len(other) == 0 {
-		other = []string{"that is gone again"}
+	if len(other) == 0 || other[0] == l.ID.ID {
+		return fmt.Errorf("link account %s with %s: %w", l.ID.ID, l.AppID, store.ErrConflict)
 	}
 	return fmt.Errorf("link account %s with %s: it is account %s: %w", l.ID.ID, l.AppID, other[0], store.ErrTaken)
 }

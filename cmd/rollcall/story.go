@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/binder"
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/store"
+)
+
+// stepJSON is one change in the story of an account: what the event behind it was and how it came, what it changed, when and
+// how the application was told, what a probe found afterwards, and who answers for it.
+type stepJSON struct {
+	changeJSON
+	Role  string        `json:"role,omitempty"`
+	Owner string        `json:"owner,omitempty"`
+	Cause *eventJSON    `json:"cause,omitempty"` // absent when the ledger does not hold it any more
+	Bound *boundJSON    `json:"bound,omitempty"` // absent while it waits
+	Ran   []ranJSON     `json:"ran,omitempty"`   // where the marks are in this database
+	Found []verdictJSON `json:"probes,omitempty"`
+}
+
+type ranJSON struct {
+	Binding string    `json:"binding"`
+	At      time.Time `json:"at"`
+	Rows    int64     `json:"rows"`
+	Digest  string    `json:"digest"`
+}
+
+type verdictJSON struct {
+	Probe   string    `json:"probe"`
+	At      time.Time `json:"at"`
+	Verdict string    `json:"verdict"`
+	Rows    int64     `json:"rows"`
+	Detail  string    `json:"detail,omitempty"`
+}
+
+// storyLimit is how many changes of an account its story has.
+const storyLimit = 1000
+
+// story returns an account's changes, oldest first, with all that is known of each.
+func story(ctx context.Context, s store.Store, account directory.ID, owners binder.Owners) ([]stepJSON, error) {
+	changes, err := s.Changes(ctx, store.ChangeFilter{Source: account.Source, Directory: account.Directory, Account: account.ID, Limit: storyLimit})
+	if err != nil {
+		return nil, err
+	}
+	seqs := make([]int64, len(changes))
+	for i, c := range changes {
+		seqs[i] = c.Seq
+	}
+	settled, err := s.Settled(ctx, seqs)
+	if err != nil {
+		return nil, err
+	}
+	marks, err := s.Marks(ctx, nil, seqs)
+	if err != nil {
+		return nil, err
+	}
+	verdicts, err := s.Verdicts(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	ran, found := map[int64][]ranJSON{}, map[int64][]verdictJSON{}
+	for _, m := range marks {
+		ran[m.Seq] = append(ran[m.Seq], ranJSON{m.Binding, m.At, m.Rows, m.Digest})
+	}
+	for _, v := range verdicts {
+		found[v.Seq] = append(found[v.Seq], verdictJSON{v.Probe, v.At, v.Result, v.Rows, v.Detail})
+	}
+	causes := map[string]*eventJSON{}
+	out := make([]stepJSON, len(changes))
+	for i, row := range changes {
+		if _, asked := causes[row.Event]; !asked {
+			if causes[row.Event], err = causeOf(ctx, s, row); err != nil {
+				return nil, err
+			}
+		}
+		out[i] = stepJSON{
+			changeJSON: changesOf(changes[i : i+1])[0], Role: row.Role, Owner: owners.Of(row.Change), Cause: causes[row.Event], Ran: ran[row.Seq], Found: found[row.Seq],
+		}
+		if done, is := settled[row.Seq]; is {
+			out[i].Bound = &boundJSON{At: done.At, Result: done.Result, Rows: done.Rows, Digest: done.Digest}
+		}
+	}
+	return out, nil
+}
+
+func causeOf(ctx context.Context, s store.Store, c store.ChangeRow) (*eventJSON, error) {
+	e, err := s.Event(ctx, c.Source, c.Event)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := eventOf(e)
+	return &out, nil
+}
+
+// describe adds the lines of a step.
+func (s stepJSON) describe(t *table) {
+	t.add(when(s.At), s.Kind+prefixed(" ", groupOf(s.changeJSON))+prefixed(" ", s.Role)+s.waiting())
+	if c := s.Cause; c != nil {
+		line := c.Type + " " + c.ID
+		if c.Occurred != nil {
+			line += ", happened " + when(*c.Occurred)
+		}
+		line += ", arrived " + when(c.Received) + " by " + c.Origin + prefixed(", signed with key ", c.KeyVersion) + ", folded " + when(c.Folded)
+		t.add("", "because of "+line+prefixed(": ", c.Reason))
+	} else {
+		t.add("", "because of "+s.Event)
+	}
+	if b := s.Bound; b != nil && b.Result != store.ResultObserved {
+		t.add("", fmt.Sprintf("%s %s, %s%s%s", b.Result, when(b.At), counted(b.Rows, "row"), prefixed(", statements ", b.Digest), s.statements()))
+	}
+	for _, v := range s.Found {
+		t.add("", fmt.Sprintf("probe %s: %s %s%s", v.Probe, v.Verdict, when(v.At), prefixed(", ", v.Detail)))
+	}
+	if s.Owner != "" {
+		t.add("", "owner "+s.Owner)
+	}
+}
+
+// waiting says in a word when the application was not told.
+func (s stepJSON) waiting() string {
+	switch {
+	case s.Bound == nil:
+		return " (waits)"
+	case s.Bound.Result == store.ResultObserved:
+		return " (observed only)"
+	default:
+		return ""
+	}
+}
+
+func (s stepJSON) statements() string {
+	if len(s.Ran) == 0 {
+		return ""
+	}
+	each := make([]string, len(s.Ran))
+	for i, r := range s.Ran {
+		each[i] = fmt.Sprintf("%s %d", r.Binding, r.Rows)
+	}
+	return ": " + strings.Join(each, ", ")
+}

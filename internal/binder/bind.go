@@ -1,0 +1,581 @@
+package binder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/store"
+)
+
+// bind does what can be done in these lanes: all of them in one transaction; and each of its own, a change a transaction,
+// when one of them fails or has failed before.
+func (b *Binder) bind(stop, ctx context.Context, lanes []store.Lane) (still []store.Lane, err error) {
+	if b.Database == nil {
+		return b.settleAll(ctx, lanes)
+	}
+	still, apart, err := b.together(ctx, lanes)
+	for _, l := range apart {
+		if err != nil || stop.Err() != nil {
+			return still, err
+		}
+		var moved bool
+		if moved, err = b.apart(stop, ctx, l); !moved {
+			still = append(still, l)
+		}
+	}
+	return still, err
+}
+
+// settleAll settles what waits where nothing is to be run.
+func (b *Binder) settleAll(ctx context.Context, lanes []store.Lane) ([]store.Lane, error) {
+	waiting, err := b.Store.Waiting(ctx, nil, store.Bound, lanes)
+	if err != nil || len(waiting) == 0 {
+		return lanes, err
+	}
+	done := make([]store.Done, len(waiting))
+	for i, c := range waiting {
+		done[i] = store.Done{Seq: c.Seq, Result: store.ResultNone}
+	}
+	return nil, b.Store.Settle(ctx, nil, store.Bound, done, nil, len(b.posts) == 0)
+}
+
+// together binds lanes in one transaction. It returns those in which there was nothing to do, and those that have to be bound
+// apart: in which something failed before, or all of them when anything fails now. Its error is trouble.
+func (b *Binder) together(parent context.Context, lanes []store.Lane) (still, apart []store.Lane, err error) {
+	a, ctx, err := b.attempt(parent, lanes, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer a.session.undo()
+	var work []*lane
+	for _, key := range lanes {
+		switch l := a.lanes[key]; {
+		case l == nil:
+			still = append(still, key)
+		case l.failed():
+			apart = append(apart, key)
+		default:
+			work = append(work, l)
+		}
+	}
+	if len(work) == 0 {
+		return still, apart, nil
+	}
+	err = a.bindAll(parent, ctx, a.first(work))
+	switch {
+	case err == nil:
+		b.report(parent, a)
+		return still, apart, nil
+	case b.fatal(err):
+		return nil, nil, err
+	}
+	for _, l := range work {
+		apart = append(apart, l.key)
+	}
+	return still, apart, nil
+}
+
+// apart binds one lane, a change a transaction, so that what fails undoes nothing else.
+func (b *Binder) apart(stop, ctx context.Context, key store.Lane) (moved bool, err error) {
+	for stop.Err() == nil {
+		more, err := b.step(ctx, key)
+		if err != nil || !more {
+			return moved, err
+		}
+		moved = true
+	}
+	return moved, nil
+}
+
+// step does the next change of a lane. It reports whether there was one.
+func (b *Binder) step(parent context.Context, key store.Lane) (bool, error) {
+	a, ctx, err := b.attempt(parent, []store.Lane{key}, true)
+	if err != nil {
+		return false, err
+	}
+	defer a.session.undo()
+	l := a.lanes[key]
+	if l == nil {
+		return false, nil
+	}
+	i, before := next(l.changes, a.now), slices.Clone(l.changes)
+	if i < 0 {
+		return false, nil
+	}
+	if err := a.bindAll(parent, ctx, []*lane{l}); err != nil {
+		if b.fatal(err) {
+			return false, err
+		}
+		l.changes = before
+		return true, a.failAfterwards(parent, l, i, err)
+	}
+	b.report(parent, a)
+	return len(a.done)+len(a.failed) > 0, nil
+}
+
+// failAfterwards records that a change failed whose transaction could not be finished, as by a constraint that is checked at
+// its end.
+func (a *attempt) failAfterwards(ctx context.Context, l *lane, i int, err error) error {
+	a.session.undo()
+	a.done, a.failed = nil, nil
+	a.fail(l, i, err)
+	for _, binding := range a.byKind[l.changes[i].Kind] {
+		a.health.failed(binding.Name, err, a.Log)
+	}
+	return a.Store.Settle(ctx, nil, store.Bound, nil, a.failed, false)
+}
+
+// fatal reports whether an error is trouble that concerns all changes. A transaction that is lost is, but on SQLite, where
+// ending a statement that takes too long loses it.
+func (b *Binder) fatal(err error) bool {
+	return trouble(err) || errors.Is(err, errUnsettled) || errors.Is(err, errLost) && b.Database.Kind == Postgres
+}
+
+// errUnsettled reports that changes took effect and the store does not know it yet: their marks tell it the next time.
+var errUnsettled = errors.New("what took effect is not settled yet")
+
+// attempt is one transaction on the application's database, and what it is to leave in the store.
+type attempt struct {
+	*Binder
+	session *session
+	store   store.Session // the same transaction, or nil when the store is another database
+	apart   bool          // one change, with savepoints around what may fail
+	dry     bool          // nothing is to stay
+	outcome
+	lanes   map[store.Lane]*lane
+	marked  map[markKey]store.Mark
+	tenants map[string][]string // what tenant.sql gave, by its arguments
+	wrote   bool                // a binding has run: what the transaction sees may not be committed
+
+	marks []store.Mark
+	links []store.Link // to be saved after the commit
+
+	suspects []*binding // that failed in a way that preparing them shows
+	tell     bool       // an account was linked of which changes are to be told again
+}
+
+// markKey names a mark.
+type markKey struct {
+	seq     int64
+	binding string
+}
+
+// lane is the work on a lane.
+type lane struct {
+	key     store.Lane
+	changes []store.WaitingChange // that are not done, by sequence
+	link    store.Link
+	known   bool // the store has a row of the link
+	asked   bool // something depends on the link
+	looked  bool // the link was looked up in this attempt, and is to be saved
+	missed  bool // a change was settled without the link
+}
+
+// held reports that the lane's changes wait until it is known whose they are.
+func (l *lane) held() bool { return l.asked && l.link.State.Held() }
+
+func (l *lane) failed() bool {
+	return slices.ContainsFunc(l.changes, func(c store.WaitingChange) bool { return c.Attempts > 0 })
+}
+
+// attempt begins a transaction and locks the lanes; what nobody else works on it reads in the next statements.
+// The context that it returns is the transaction's.
+func (b *Binder) attempt(parent context.Context, lanes []store.Lane, apart bool) (*attempt, context.Context, error) {
+	s, ctx, err := b.begin(parent, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := b.newAttempt(s, apart)
+	if err := a.load(ctx, lanes); err != nil {
+		s.undo()
+		return nil, nil, err
+	}
+	return a, ctx, nil
+}
+
+func (b *Binder) newAttempt(s *session, apart bool) *attempt {
+	a := &attempt{Binder: b, session: s, apart: apart, outcome: outcome{config: &b.Config, now: b.Now()}, lanes: map[store.Lane]*lane{}, tenants: map[string][]string{}}
+	if b.Database.Own {
+		a.store = s
+	}
+	return a
+}
+
+func (a *attempt) load(ctx context.Context, lanes []store.Lane) error {
+	lanes, err := a.session.claim(ctx, store.Bound, lanes)
+	if err != nil || len(lanes) == 0 {
+		return err
+	}
+	waiting, err := a.Store.Waiting(ctx, a.store, store.Bound, lanes)
+	if err != nil {
+		return err
+	}
+	var seqs []int64
+	for _, c := range waiting {
+		a.lane(c.Lane()).changes = append(a.lane(c.Lane()).changes, c)
+		seqs = append(seqs, c.Seq)
+	}
+	marks, err := a.Database.Marks.Of(ctx, a.session, seqs)
+	if err != nil {
+		return err
+	}
+	a.marked = map[markKey]store.Mark{}
+	for _, m := range marks {
+		a.marked[markKey{m.Seq, m.Binding}] = m
+	}
+	return a.loadLinks(ctx, lanes)
+}
+
+func (a *attempt) lane(key store.Lane) *lane {
+	if a.lanes[key] == nil {
+		a.lanes[key] = &lane{key: key}
+	}
+	return a.lanes[key]
+}
+
+func (a *attempt) loadLinks(ctx context.Context, lanes []store.Lane) error {
+	if a.Link == nil {
+		return nil
+	}
+	lanes = slices.DeleteFunc(slices.Clone(lanes), func(l store.Lane) bool { return l.Account == "" })
+	links, err := a.Store.LinksOf(ctx, a.store, lanes)
+	if err != nil {
+		return err
+	}
+	for key, link := range links {
+		if l := a.lanes[key]; l != nil {
+			l.link, l.known = link, true
+		}
+	}
+	return nil
+}
+
+// first returns the lanes of directories when there are any with something to run, and else all: what is run for a directory
+// may make the tenant that its accounts need.
+func (a *attempt) first(lanes []*lane) []*lane {
+	var directories []*lane
+	for _, l := range lanes {
+		if l.key.Account == "" && l.key.Group == "" && a.runs(l) {
+			directories = append(directories, l)
+		}
+	}
+	if a.tenant == nil || len(directories) == 0 {
+		return lanes
+	}
+	return directories
+}
+
+// runs reports whether there is anything to run for the lane's changes.
+func (a *attempt) runs(l *lane) bool {
+	return slices.ContainsFunc(l.changes, func(c store.WaitingChange) bool { return len(a.byKind[c.Kind]) > 0 })
+}
+
+// bindAll does what is to be done in these lanes, and commits. All links are looked up before anything runs, so that they
+// rest on what is committed. after is the context of what follows the commit.
+func (a *attempt) bindAll(after, ctx context.Context, lanes []*lane) error {
+	for _, l := range lanes {
+		if err := a.find(ctx, l); err != nil {
+			return err
+		}
+	}
+	for _, l := range lanes {
+		if err := a.bindLane(ctx, l); err != nil {
+			return err
+		}
+	}
+	return a.finish(after, ctx)
+}
+
+// finish commits. In the store's own database everything does so at once; otherwise the store learns of it afterwards, or from
+// the marks, if it does not.
+func (a *attempt) finish(after, ctx context.Context) error {
+	if err := a.Database.Marks.Add(ctx, a.session, a.marks); err != nil {
+		return err
+	}
+	if a.store != nil {
+		if err := a.settleIn(ctx, a.store); err != nil {
+			return err
+		}
+	}
+	if err := a.session.commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if a.store != nil {
+		return nil
+	}
+	if err := a.saveLinks(after); err != nil {
+		return fmt.Errorf("%w: %w", errUnsettled, err)
+	}
+	if err := a.settleIn(after, nil); err != nil {
+		return fmt.Errorf("%w: %w", errUnsettled, err)
+	}
+	return nil
+}
+
+func (a *attempt) settleIn(ctx context.Context, s store.Session) error {
+	return a.Store.Settle(ctx, s, store.Bound, a.doneOnes(), a.failed, len(a.posts) == 0)
+}
+
+// bindLane does the changes of a lane that can be done, in their order; apart, only the next one.
+func (a *attempt) bindLane(ctx context.Context, l *lane) error {
+	a.settleMarked(l)
+	for !l.held() {
+		i := next(l.changes, a.now)
+		if i < 0 {
+			break
+		}
+		if err := a.bindChange(ctx, l, i); err != nil {
+			return err
+		}
+		if a.apart && !a.dry {
+			break
+		}
+	}
+	if l.held() {
+		a.hold(l)
+	}
+	return a.saveLooked(ctx, l)
+}
+
+// settleMarked settles changes that took effect before, and of which the store does not know it, with all that they made moot.
+func (a *attempt) settleMarked(l *lane) {
+	for i := 0; i < len(l.changes); {
+		c := l.changes[i]
+		bindings := a.byKind[c.Kind]
+		if len(bindings) == 0 || !a.allMarked(c, bindings) {
+			i++
+			continue
+		}
+		done := store.Done{Seq: c.Seq, Result: store.ResultBound, Digest: digestOf(bindings)}
+		for _, binding := range bindings {
+			done.Rows += a.marked[markKey{c.Seq, binding.Name}].Rows
+		}
+		i -= a.settle(l, i, done)
+	}
+}
+
+// bindChange does one change. What a binding did that worked stays when another one fails.
+func (a *attempt) bindChange(ctx context.Context, l *lane, i int) error {
+	marks := len(a.marks)
+	var done store.Done
+	var failed error
+	err := a.guard(ctx, "change", func() (err error) {
+		done, failed, err = a.apply(ctx, l, l.changes[i])
+		return err
+	})
+	switch {
+	case err == nil && failed == nil:
+		a.settle(l, i, done)
+	case err == nil:
+		a.fail(l, i, failed)
+	case !a.apart || a.fatal(err) || errors.Is(err, errLost):
+		return err
+	default:
+		a.marks = a.marks[:marks]
+		if !errors.Is(err, errHeld) {
+			a.fail(l, i, err)
+		}
+	}
+	return nil
+}
+
+// guard runs fn; apart, so that its error undoes what it did and nothing else.
+func (a *attempt) guard(ctx context.Context, name string, fn func() error) error {
+	if !a.apart {
+		return fn()
+	}
+	return a.session.try(ctx, name, fn)
+}
+
+// apply runs the bindings of a change that have not taken effect yet, unless there is nobody to run them for. It returns
+// why one of them failed while others worked; an error means that nothing of the change may stay.
+func (a *attempt) apply(ctx context.Context, l *lane, c store.WaitingChange) (done store.Done, failed, err error) {
+	bindings := a.byKind[c.Kind]
+	done = store.Done{Seq: c.Seq, Result: store.ResultNone}
+	if len(bindings) == 0 {
+		return done, nil, nil
+	}
+	if done.Result, err = a.spared(ctx, l, c); err != nil || done.Result != "" {
+		return done, nil, err
+	}
+	done.Result, done.Digest = store.ResultBound, digestOf(bindings)
+	v, err := a.values(ctx, l, c)
+	if err != nil {
+		return done, nil, err
+	}
+	for _, binding := range bindings {
+		rows, err := a.run(ctx, binding, c, v)
+		if err != nil && (a.fatal(err) || errors.Is(err, errLost) || !a.apart && !errors.Is(err, errBroken)) {
+			return done, nil, err
+		}
+		failed = errors.Join(failed, err)
+		done.Rows += rows
+	}
+	if failed == nil && done.Rows == 0 && c.Kind == directory.AccountDeactivated && l.link.State == store.Linked {
+		return done, nil, fmt.Errorf("%s touched no row of %s: nothing was taken from them\nhint: is the link right, and do the statements use @app_id?",
+			strings.Join(bindingNames(bindings), ", "), l.link.AppID)
+	}
+	if gives(c.Kind) {
+		err = a.findMade(ctx, l, v)
+	}
+	return done, failed, err
+}
+
+// gives reports whether a change may make the application's row of an account.
+func gives(k directory.ChangeKind) bool {
+	return k == directory.AccountActivated || k == directory.AccountUpdated
+}
+
+func (a *attempt) allMarked(c store.WaitingChange, bindings []*binding) bool {
+	for _, binding := range bindings {
+		if _, ok := a.marked[markKey{c.Seq, binding.Name}]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// spared returns the result of a change that is done without running anything, or "".
+func (a *attempt) spared(ctx context.Context, l *lane, c store.WaitingChange) (string, error) {
+	if a.Link == nil || c.Account == "" {
+		return "", nil
+	}
+	if l.link.State != store.Linked {
+		if gives(c.Kind) {
+			return "", nil
+		}
+		return store.ResultNoAccount, nil
+	}
+	if c.Kind != directory.AccountDeactivated && c.Kind != directory.RoleRevoked {
+		return "", nil
+	}
+	siblings, err := a.Store.Siblings(ctx, a.store, l.link)
+	for _, s := range siblings {
+		if keeps(s, c) {
+			a.Log.Info().Int64("change", c.Seq).Str("kind", string(c.Kind)).Str("account", c.Account).Str("directory", c.Directory).
+				Str("other", s.ID.ID).Str("of", s.Directory).Msg("not taken away: another account of the same person has it")
+			return store.ResultKept, nil
+		}
+	}
+	return "", err
+}
+
+// keeps reports whether the person keeps what the change takes, by another account. One in a directory that is only
+// observed gives nothing to the application, and keeps nothing.
+func keeps(s store.Sibling, c store.WaitingChange) bool {
+	if s.Mode == store.Observe || s.Mode == "" {
+		return false
+	}
+	return c.Kind == directory.AccountDeactivated || slices.Contains(s.Roles, c.Role)
+}
+
+// values are what the parameters of the change's statements stand for.
+func (a *attempt) values(ctx context.Context, l *lane, c store.WaitingChange) (values, error) {
+	v := values{change: c.ChangeRow, link: l.link, owners: a.Owners}
+	if v.link.State != store.Linked {
+		v.link.AppID = ""
+	}
+	if v.cause = ownCause(c.Event); v.cause != "" || !a.asksCause {
+		return v, nil
+	}
+	entry, err := a.Store.Event(ctx, c.Source, c.Event)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return v, err
+	}
+	v.cause = entry.Type
+	return v, nil
+}
+
+// run runs one binding for a change, and marks that it took effect. One that did before is not run.
+func (a *attempt) run(ctx context.Context, binding *binding, c store.WaitingChange, v values) (int64, error) {
+	if m, ok := a.marked[markKey{c.Seq, binding.Name}]; ok {
+		return m.Rows, nil
+	}
+	if err := a.health.broken(binding.Name); err != nil {
+		return 0, err
+	}
+	var rows int64
+	a.wrote = true
+	err := a.guard(ctx, "binding", func() error {
+		for i, st := range binding.statements {
+			n, err := a.session.exec(ctx, st, v)
+			if err != nil {
+				return fmt.Errorf("%s, statement %d: %w", binding.Name, i+1, err)
+			}
+			rows += n
+		}
+		return nil
+	})
+	if err != nil {
+		a.failing(binding, err)
+		return 0, err
+	}
+	a.marks = append(a.marks, store.Mark{Seq: c.Seq, Binding: binding.Name, At: a.now, Rows: rows, Digest: binding.digest})
+	return rows, nil
+}
+
+// failing notes that a binding failed by itself.
+func (a *attempt) failing(binding *binding, err error) {
+	if !a.apart || a.dry || trouble(err) {
+		return
+	}
+	a.health.failed(binding.Name, err, a.Log)
+	if misspelt(err) {
+		a.suspects = append(a.suspects, binding)
+	}
+}
+
+// digestOf names the statements of all bindings of a kind.
+func digestOf(bindings []*binding) string {
+	if len(bindings) == 1 {
+		return bindings[0].digest
+	}
+	h := sha256.New()
+	for _, b := range bindings {
+		_, _ = h.Write([]byte(b.digest))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+func bindingNames(bindings []*binding) (names []string) {
+	for _, b := range bindings {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+// report says what a transaction came to, and probes those who left with it.
+func (b *Binder) report(ctx context.Context, a *attempt) {
+	var left []settled
+	for _, d := range a.done {
+		b.metrics.bound(store.Bound, d, a.now)
+		if d.Result == store.ResultBound && d.change.Kind == directory.AccountDeactivated {
+			left = append(left, d)
+		}
+	}
+	for _, m := range a.marks {
+		b.health.worked(m.Binding)
+	}
+	if a.tell {
+		poke(b.found)
+	}
+	if len(a.suspects) > 0 {
+		if err := b.prepare(ctx, a.suspects); err != nil {
+			b.Log.Warn().Err(err).Msg("statements that failed could not be prepared; it is done again")
+		}
+	}
+	for range a.failed {
+		b.metrics.failed.WithLabelValues(string(store.Bound)).Inc()
+	}
+	if len(b.probes) > 0 && len(left) > 0 {
+		if err := b.probeLeft(ctx, left); err != nil {
+			b.Log.Warn().Err(err).Msg("not probed what leavers have left; it is done again")
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package binder
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rollcallhq/rollcall/internal/store"
+)
+
+// Drain binds what can be bound in the application's database at this time, and returns when nothing is left but what fails or
+// waits: for a rehearsal, or a command. It posts nothing. Directories are admitted first, in the binder's mode.
+func (b *Binder) Drain(ctx context.Context) error {
+	if b.Database == nil {
+		return nil
+	}
+	if err := b.Database.Marks.Create(ctx, b.Database.SQL); err != nil {
+		return fmt.Errorf("the table of marks: %w", err)
+	}
+	if err := b.prepare(ctx, b.all()); err != nil {
+		return err
+	}
+	if _, err := b.Store.Admit(ctx, b.Mode); err != nil {
+		return err
+	}
+	for {
+		lanes, err := b.Store.Lanes(ctx, store.Bound, b.Now(), b.Batch)
+		if err != nil || len(lanes) == 0 {
+			return err
+		}
+		still, err := b.bind(ctx, ctx, lanes)
+		if err != nil {
+			return err
+		}
+		if len(still) == len(lanes) {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package binder_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/binder"
+	"github.com/rollcallhq/rollcall/internal/store"
+	"github.com/rollcallhq/rollcall/verify"
+)
+
+// receiver takes posts as an application does: it checks the signature, and answers what the test says.
+type receiver struct {
+	*httptest.Server
+	key      *verify.Key
+	verifier *verify.Verifier
+
+	mu     sync.Mutex // guards what follows
+	answer func(p binder.Posted, times int) int
+	taken  []binder.Posted
+	ids    []string
+	times  map[int64]int
+	wrong  []error
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	scheme, _ := verify.Preset("standard-webhooks")
+	verifier, err := verify.New(scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := verifier.NewKey("1", []byte("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc := &receiver{key: key, verifier: verifier, times: map[int64]int{}}
+	rc.Server = httptest.NewServer(rc)
+	t.Cleanup(rc.Close)
+	return rc
+}
+
+func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	proof, err := rc.verifier.Verify(r.Header, body, []*verify.Key{rc.key}, time.Now())
+	var p binder.Posted
+	if err == nil {
+		err = json.Unmarshal(body, &p)
+	}
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if err != nil {
+		rc.wrong = append(rc.wrong, err)
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	rc.times[p.Seq]++
+	rc.ids = append(rc.ids, proof.ID)
+	status := http.StatusNoContent
+	if rc.answer != nil {
+		status = rc.answer(p, rc.times[p.Seq])
+	}
+	if status < 300 {
+		rc.taken = append(rc.taken, p)
+	}
+	w.WriteHeader(status)
+}
+
+// of returns the kinds of somebody's changes that were taken, in their order.
+func (rc *receiver) of(account string) (kinds []string) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	for _, p := range rc.taken {
+		if p.Account == account {
+			kinds = append(kinds, string(p.Kind))
+		}
+	}
+	return kinds
+}
+
+func (rc *receiver) binding(name string, on ...string) binder.Binding {
+	b := binder.Binding{Name: name, On: kinds(on...), Post: &binder.Post{URL: rc.URL, Key: func() (*verify.Key, error) { return rc.key, nil }}}
+	if len(on) == 0 {
+		b.On = everyKind
+	}
+	return b
+}
+
+// posted waits until nothing waits to be posted, and returns what came of somebody's changes on that way.
+func (r *rig) posted(account string) []string {
+	r.Helper()
+	r.until("posts", func() bool {
+		return len(read(r, r.truth, `SELECT seq FROM `+r.schema+`changes WHERE posted_at IS NULL`)) == 0
+	})
+	return read(r, r.truth, `SELECT kind, posted_result FROM `+r.schema+`changes WHERE account_key = '`+account+`' ORDER BY seq`)
+}
+
+func TestChangesArePostedInOrderUntilTheyAreTaken(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		rc := newReceiver(t)
+		rc.answer = func(p binder.Posted, times int) int {
+			if p.Account == "ada" && times < 3 {
+				return []int{0, http.StatusServiceUnavailable, http.StatusGone}[times]
+			}
+			return http.StatusOK
+		}
+		r.start(func(c *binder.Config) { c.Bindings = append(c.Bindings, rc.binding("hooks")) })
+		r.fold(joins("ada"), added("group_admins", "ada"), joins("bob"))
+		want := []string{"account.activated", "grant.added", "role.added"}
+		if got := r.posted("ada"); !slices.Equal(got, []string{"account.activated bound", "grant.added bound", "role.added bound"}) {
+			t.Errorf("what came of ada's changes = %q", got)
+		}
+		if got := rc.of("ada"); !slices.Equal(got, want) {
+			t.Errorf("posted of ada = %q, want %q", got, want)
+		}
+		r.settle()
+		r.fold(joins("bob", named("robert")))
+		r.posted("bob")
+		rc.mu.Lock()
+		defer rc.mu.Unlock()
+		if len(rc.wrong) > 0 {
+			t.Errorf("a signature was wrong: %v", rc.wrong)
+		}
+		last := rc.taken[len(rc.taken)-1]
+		if last.Environment != "test" || last.Kind != "account.updated" || last.After == nil || last.After.Name != "robert" || last.Before == nil || last.Before.Name != "bob" || last.AppID == "" || last.Event == "" || last.At.IsZero() {
+			t.Errorf("the last post = %+v", last)
+		}
+	})
+}
+
+func TestARemovalIsPostedPastWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	rc := newReceiver(t)
+	rc.answer = func(p binder.Posted, times int) int {
+		if p.Kind == "account.updated" {
+			return http.StatusInternalServerError
+		}
+		return http.StatusOK
+	}
+	r.start(func(c *binder.Config) {
+		c.Bindings = append(c.Bindings, rc.binding("hooks"))
+		c.RetryFirst = time.Hour
+		c.RetryLongest = time.Hour
+	})
+	r.fold(joins("ada"), added("group_1", "ada"))
+	r.posted("ada")
+	r.fold(joins("ada", named("A")))
+	r.until("a refusal", func() bool {
+		return len(read(t, r.truth, `SELECT seq FROM rollcall.changes WHERE posted_error LIKE 'hooks: % answered 500%'`)) == 1
+	})
+	r.fold(leaves("ada"))
+	got := r.posted("ada")
+	want := []string{"account.activated bound", "grant.added bound", "account.updated skipped", "account.deactivated bound", "grant.revoked bound"}
+	if !slices.Equal(got, want) {
+		t.Errorf("what came of ada's changes = %q, want %q", got, want)
+	}
+}
+
+func TestAChangeIsGivenUpAfterSoManyAttempts(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, false)
+	rc := newReceiver(t)
+	rc.answer = func(p binder.Posted, times int) int {
+		if p.Account == "ada" {
+			return http.StatusBadRequest
+		}
+		return http.StatusOK
+	}
+	r.start(func(c *binder.Config) {
+		b := rc.binding("hooks", "account.activated")
+		b.Post.Attempts = 3
+		c.Bindings = append(c.Bindings, b)
+	})
+	r.fold(joins("ada"), joins("bob"), added("group_1", "ada"))
+	if got, want := r.posted("ada"), []string{"account.activated dead", "grant.added no binding"}; !slices.Equal(got, want) {
+		t.Errorf("what came of ada's changes = %q, want %q", got, want)
+	}
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.times[1] != 3 {
+		t.Errorf("the change was posted %d times, want 3", rc.times[1])
+	}
+}
+
+func TestAPostThatWasTakenAndNotNotedHasTheSameID(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	rc := newReceiver(t)
+	forgets := &forgetful{Store: r.store}
+	forgets.calls.Store(4)
+	r.start(func(c *binder.Config) {
+		c.Bindings, c.Store, c.Link, c.Database = []binder.Binding{rc.binding("hooks")}, forgets, nil, nil
+	})
+	r.fold(joins("ada"))
+	r.posted("ada")
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if len(rc.ids) == 0 || len(slices.Compact(slices.Clone(rc.ids))) != 1 || rc.ids[0] != "1" {
+		t.Errorf("ids = %q, want the change's number each time", rc.ids)
+	}
+}
+
+func TestAReceiverThatTookAChangeDoesNotGetItAgain(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		good, bad := newReceiver(t), newReceiver(t)
+		bad.answer = func(_ binder.Posted, times int) int {
+			if times < 4 {
+				return http.StatusTooManyRequests
+			}
+			return http.StatusOK
+		}
+		r.start(func(c *binder.Config) {
+			c.Bindings = append(c.Bindings, good.binding("good", "account.activated"), bad.binding("bad", "account.activated"))
+		})
+		r.fold(joins("ada"))
+		r.posted("ada")
+		good.mu.Lock()
+		defer good.mu.Unlock()
+		if good.times[1] != 1 {
+			t.Errorf("the first receiver got the change %d times, want once", good.times[1])
+		}
+	})
+}
+
+func TestTwoBindersPostInOneOrder(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	rc := newReceiver(t)
+	for range 3 {
+		r.start(func(c *binder.Config) {
+			c.Bindings = []binder.Binding{rc.binding("hooks", "account.activated", "account.updated")}
+		})
+	}
+	for i := range 20 {
+		for _, name := range []string{"ada", "bob", "cyd", "dan"} {
+			r.fold(joins(name, named(name+string(rune('a'+i)))))
+		}
+	}
+	r.posted("ada")
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	last := map[string]int64{}
+	for _, p := range rc.taken {
+		if p.Seq <= last[p.Account] {
+			t.Errorf("change %d of %s was posted after change %d", p.Seq, p.Account, last[p.Account])
+		}
+		last[p.Account] = p.Seq
+	}
+	if len(rc.taken) != 80 {
+		t.Errorf("%d changes were posted, want each of 80 once", len(rc.taken))
+	}
+}
+
+func TestWhatIsNotPostedIsSettled(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.start()
+		r.fold(joins("ada"))
+		r.settle()
+		backlog, err := r.store.Backlog(t.Context())
+		if err != nil || backlog.Waiting[store.Posted] != 0 {
+			t.Errorf("Backlog() = %+v, %v, want nothing to be posted", backlog, err)
+		}
+	})
+}

@@ -1,0 +1,135 @@
+package binder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/store"
+)
+
+// Plan is what telling the application of a whole directory would do: the net difference between what it was told and what
+// is, and never what happened in between.
+type Plan struct {
+	directory.Scope
+	Everything bool               // as if it had been told nothing
+	Changes    []directory.Change // leavers first
+	Accounts   int                // of the directory
+	Protected  []Leaver           // who would have to be deactivated, and whom nothing wholesale deactivates: left out
+	Preview
+}
+
+// ErrMoved says that somebody would lose access who was not in the plan.
+var ErrMoved = errors.New("the directory has moved on since it was looked at")
+
+// Plan returns what telling the application of a directory would do now, without doing it.
+func (b *Binder) Plan(ctx context.Context, scope directory.Scope, everything bool) (p Plan, err error) {
+	p = Plan{Scope: scope, Everything: everything}
+	err = b.Store.Update(ctx, []directory.Scope{scope}, func(ctx context.Context, tx store.Tx) error {
+		p.Changes, p.Accounts, err = difference(ctx, tx, scope, everything)
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	protected, err := b.Protected(ctx)
+	if err != nil {
+		return p, err
+	}
+	if p.Preview, err = b.Preview(ctx, scope, p.Changes); err != nil {
+		return p, err
+	}
+	spared := map[string]bool{}
+	for _, l := range p.Leavers {
+		if protected[l.AppID] {
+			p.Protected = append(p.Protected, l)
+			spared[l.Account.ID] = true
+		}
+	}
+	if len(spared) == 0 {
+		return p, nil
+	}
+	p.Changes = without(p.Changes, spared)
+	p.Preview, err = b.Preview(ctx, scope, p.Changes)
+	return p, err
+}
+
+func difference(ctx context.Context, tx store.Tx, scope directory.Scope, everything bool) ([]directory.Change, int, error) {
+	announced, told, err := tx.Announced(ctx, scope)
+	if err != nil {
+		return nil, 0, err
+	}
+	if everything {
+		told = directory.Announced{}
+	}
+	return directory.Difference(announced, told), len(announced.Accounts), nil
+}
+
+// without leaves out all that these accounts would lose.
+func without(changes []directory.Change, spared map[string]bool) []directory.Change {
+	return slices.DeleteFunc(slices.Clone(changes), func(c directory.Change) bool { return c.Kind.Removes() && spared[c.Account] })
+}
+
+// Tell does what a plan says, once: it sets the mode, lays aside what waited, and has the difference told as it is now. Cause is
+// "enforce" or "resync". Somebody who would lose access and is not in the plan is ErrMoved, and nothing is done. It returns how
+// many changes will be told.
+func (b *Binder) Tell(ctx context.Context, p Plan, m store.ModeRow, cause string) (int, error) {
+	planned := map[string]bool{}
+	for _, c := range p.Changes {
+		if c.Kind == directory.AccountDeactivated {
+			planned[c.Account] = true
+		}
+	}
+	spared := map[string]bool{}
+	for _, l := range p.Protected {
+		spared[l.Account.ID] = true
+	}
+	now := b.Now().UTC()
+	event := fmt.Sprintf("%s:%s:%s", cause, p.Directory, now.Format("20060102T150405.000000Z"))
+	told := 0
+	err := b.Store.Update(ctx, []directory.Scope{p.Scope}, func(ctx context.Context, tx store.Tx) error {
+		changes, _, err := difference(ctx, tx, p.Scope, p.Everything)
+		if err != nil {
+			return err
+		}
+		changes = without(changes, spared)
+		for i := range changes {
+			if changes[i].Kind == directory.AccountDeactivated && !planned[changes[i].Account] {
+				return fmt.Errorf("%w: %s would lose access, too", ErrMoved, changes[i].Account)
+			}
+			changes[i].Event, changes[i].Occurred = event, now
+		}
+		told = len(changes)
+		if _, err := tx.Discard(ctx, p.Scope, store.ResultObserved); err != nil {
+			return err
+		}
+		if err := tx.SetMode(ctx, m); err != nil {
+			return err
+		}
+		return tx.Save(ctx, store.Batch{
+			Delta: directory.Delta{Changes: changes},
+			Ledger: []store.Entry{{
+				EventKey: store.EventKey{Source: p.Source, ID: event}, Type: "rollcall.directory." + cause, Subject: p.Directory, Directory: p.Directory,
+				Occurred: now, Received: now, Origin: "operator", Outcome: store.Applied, Reason: directory.Text("by "+m.By+": "+m.Reason, directory.MaxText),
+			}},
+		})
+	})
+	if err == nil {
+		b.Wake()
+	}
+	return told, err
+}
+
+// Guard bounds how many leavers one wholesale act may have before somebody confirms their number.
+type Guard struct {
+	Accounts int // more of them
+	Percent  int // or more than this part of the directory's accounts
+	Floor    int // but never so few, or fewer
+}
+
+// Exceeded reports whether so many leavers of so many accounts need to be confirmed.
+func (g Guard) Exceeded(leavers, accounts int) bool {
+	return leavers > g.Floor && (leavers > g.Accounts || leavers*100 > g.Percent*accounts)
+}

@@ -1,0 +1,88 @@
+// Package rehearsal plays what happens to people against an application, with the bindings of a configuration, in a
+// transaction that is rolled back: the leaver test for the application's own build.
+package rehearsal
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/binder"
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/store"
+)
+
+// Config is what a rehearsal needs.
+type Config struct {
+	Store        store.Store      // of this rehearsal alone, empty and migrated
+	Database     *binder.Database // the application's; nothing that is done to it stays
+	Organization string           // the provider's id of an organization that the application knows
+	Roles        directory.Roles  // the store's, too
+	Role         string           // a role that two groups give, and those groups' names; empty: none does
+	RoleGroups   [2]string
+
+	// Binder makes the binder of the configuration for this database, in mode enforce.
+	Binder func(*binder.Database) (*binder.Binder, error)
+
+	// Active asks the application's own list of active users for their ids; nil when there is none.
+	Active func(ctx context.Context, db *sql.DB) (map[string]bool, error)
+}
+
+// Case is one situation, and what came of it.
+type Case struct {
+	Name  string
+	Steps []Step
+	Took  time.Duration
+	Err   error // what is wrong; nil when all is well
+}
+
+// Step is one change that was bound.
+type Step struct {
+	Kind   directory.ChangeKind
+	Result string
+	Rows   int64
+	Error  string
+	Probes []store.Verdict
+}
+
+// Run plays all situations, each on its own, and returns what came of each. Its error is that they could not be played.
+func Run(ctx context.Context, c Config) (cases []Case, err error) {
+	within, end, err := undone(ctx, c.Database.SQL)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	database := *c.Database
+	database.SQL, database.Own = within, false
+	b, err := c.Binder(&database)
+	if err != nil {
+		return nil, err
+	}
+	if problems := b.Prepare(ctx); len(problems) > 0 {
+		return nil, problemsError(problems)
+	}
+	for n, s := range situations {
+		if s.roles && c.Role == "" {
+			continue
+		}
+		p := &play{Config: c, binder: b, db: within, scope: directory.Scope{Source: "rehearsal", Directory: fmt.Sprintf("directory_rehearsal_%d", n)}}
+		began := time.Now()
+		failed := p.run(ctx, s)
+		if ctx.Err() != nil {
+			return cases, context.Cause(ctx)
+		}
+		cases = append(cases, Case{Name: s.name, Steps: p.steps, Took: time.Since(began), Err: failed})
+	}
+	return cases, nil
+}
+
+func problemsError(problems []binder.Problem) error {
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = p.Error()
+	}
+	return fmt.Errorf("the statements do not fit the database:\n  %s\nhint: mend them, or the schema, and try again", strings.Join(lines, "\n  "))
+}
