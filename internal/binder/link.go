@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
@@ -135,11 +134,9 @@ func (a *attempt) keep(ctx context.Context, l *lane, link store.Link) (store.Lin
 
 // taken is ErrTaken when another account of the directory is linked with the row.
 func (a *attempt) taken(ctx context.Context, link store.Link) error {
-	others, err := a.Store.Links(ctx, store.LinkFilter{Source: link.Source, Directory: link.Directory, State: store.Linked, Who: link.AppID, Limit: 1000})
-	for _, other := range others {
-		if other.AppID == link.AppID && other.Tenant == link.Tenant && other.ID != link.ID {
-			return fmt.Errorf("link account %s with %s: it is account %s: %w", link.ID.ID, link.AppID, other.ID.ID, store.ErrTaken)
-		}
+	other, err := a.Store.Holder(ctx, a.store, link)
+	if err == nil && other != "" {
+		err = fmt.Errorf("link account %s with %s: it is account %s: %w", link.ID.ID, link.AppID, other, store.ErrTaken)
 	}
 	return err
 }
@@ -149,35 +146,10 @@ func takenLink(link store.Link, err error) store.Link {
 	return link
 }
 
-// saveLinks saves what was found, after the commit, a few at once: each is a transaction of the store's.
+// saveLinks saves what was found, after the commit, in one transaction of the store's. One to a row that another account got
+// meanwhile is saved as Taken.
 func (a *attempt) saveLinks(ctx context.Context) error {
-	var g sync.WaitGroup
-	parts := make([]error, savesAtOnce)
-	for part := range parts {
-		g.Go(func() {
-			for i := part; i < len(a.links); i += savesAtOnce {
-				parts[part] = errors.Join(parts[part], a.saveOrTaken(ctx, nil, a.links[i]))
-			}
-		})
-	}
-	g.Wait()
-	return errors.Join(parts...)
-}
-
-const savesAtOnce = 4
-
-// saveOrTaken saves a link; one to a row that another account got meanwhile is saved as Taken.
-func (b *Binder) saveOrTaken(ctx context.Context, s store.Session, link store.Link) error {
-	if link.State != store.Linked {
-		if decided, err := b.decided(ctx, s, link.ID); err != nil || decided.State == store.Linked {
-			return err
-		}
-	}
-	err := b.Store.SaveLink(ctx, s, link)
-	if errors.Is(err, store.ErrTaken) {
-		return b.Store.SaveLink(ctx, s, b.later(takenLink(link, err)))
-	}
-	return err
+	return a.Store.SaveLinks(ctx, a.links, func(link store.Link, err error) store.Link { return a.later(takenLink(link, err)) })
 }
 
 // decided returns the account's link as it is now: an operator may have decided while it was looked up, and that stays.

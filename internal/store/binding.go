@@ -50,6 +50,10 @@ type Binding interface {
 	// ErrTaken, and changes nothing; the error names the other account. One that is there and known stays when a lookup made at the
 	// same time found less; and an operator's, when it found something else: ErrConflict, and the lookup is to be made again.
 	SaveLink(ctx context.Context, s Session, l Link) error
+	// SaveLinks saves links in one transaction, as SaveLink does each. One that is ErrTaken is replaced by what taken makes of it.
+	SaveLinks(ctx context.Context, links []Link, taken func(l Link, err error) Link) error
+	// Holder returns the key of the other account of the link's directory that is linked with its row, or "".
+	Holder(ctx context.Context, s Session, l Link) (string, error)
 	// DropLink forgets a link, so that it is looked up again. ErrNotFound when there is none.
 	DropLink(ctx context.Context, account directory.ID) error
 	// Hurry lets all that waits of an account be tried at once, whenever its time would have come.

@@ -82,6 +82,11 @@ func (s *Store) SaveLink(ctx context.Context, session store.Session, l store.Lin
 	return nil
 }
 
+// SaveLinks implements store.Binding.
+func (s *Store) SaveLinks(ctx context.Context, links []store.Link, taken func(store.Link, error) store.Link) error {
+	return s.SaveEach(ctx, links, taken, s.SaveLink)
+}
+
 func (s *Store) saveLocked(ctx context.Context, session store.Session, l store.Link) error {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(strings.Join([]string{"rollcall link", l.Source, l.Directory, l.Tenant, l.AppID}, "\x00")))

@@ -47,6 +47,7 @@ func RunBinding(t *testing.T, b Backend, db func(store.Store) *sql.DB) {
 		"a row has one account of a directory":                                testTaken,
 		"of two who link a row at once one gets it":                           testTakenRace,
 		"an operator's link outlasts what a lookup found meanwhile":           testOperatorsLink,
+		"links are saved together, and what is taken by itself":               testSaveLinks,
 		"links that are due come by their time":                               testLinksDue,
 		"what waits of an account can be hurried":                             testHurry,
 		"siblings are active accounts of the same row":                        testSiblings,
@@ -711,6 +712,28 @@ func testOperatorsLink(t *testing.T, s bound) {
 	mine.AppID = "9"
 	s.link(t, mine)
 	s.linksAre(t, mine)
+}
+
+func testSaveLinks(t *testing.T, s bound) {
+	first, second, third := linkOf(acme, "ada", store.Linked, "7"), linkOf(acme, "bob", store.Linked, "7"), linkOf(acme, "cyd", store.Linked, "8")
+	s.link(t, first)
+	for link, holder := range map[*store.Link]string{&second: "ada", &third: "", &first: ""} {
+		if got, err := s.Holder(t.Context(), nil, *link); got != holder || err != nil {
+			t.Errorf("Holder() of %s for %s = %q, %v, want %q", link.AppID, link.ID.ID, got, err, holder)
+		}
+	}
+	err := s.SaveLinks(t.Context(), []store.Link{second, third}, func(l store.Link, err error) store.Link {
+		if !errors.Is(err, store.ErrTaken) {
+			t.Errorf("taken() of %s is told %v, want ErrTaken", l.ID.ID, err)
+		}
+		l.State, l.AppID = store.Taken, ""
+		return l
+	})
+	if err != nil {
+		t.Fatalf("SaveLinks() = %v", err)
+	}
+	second.State, second.AppID = store.Taken, ""
+	s.linksAre(t, first, second, third)
 }
 
 func (s bound) linksAre(t *testing.T, links ...store.Link) {

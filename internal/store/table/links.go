@@ -1,8 +1,11 @@
 package table
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
@@ -99,6 +102,48 @@ func (b Binding) SaveLink(ctx context.Context, s store.Session, l store.Link) er
 		return fmt.Errorf("link account %s with %s: %w", l.ID.ID, l.AppID, store.ErrConflict)
 	}
 	return fmt.Errorf("link account %s with %s: it is account %s: %w", l.ID.ID, l.AppID, other[0], store.ErrTaken)
+}
+
+// SaveLinks implements store.Binding where SaveLink needs nothing more.
+func (b Binding) SaveLinks(ctx context.Context, links []store.Link, taken func(store.Link, error) store.Link) error {
+	return b.SaveEach(ctx, links, taken, b.SaveLink)
+}
+
+// SaveEach saves links in one transaction by save, rows in the order of their names, so that two who do so never wait for each
+// other.
+func (b Binding) SaveEach(ctx context.Context, links []store.Link, taken func(store.Link, error) store.Link, save func(context.Context, store.Session, store.Link) error) error {
+	if len(links) == 0 {
+		return nil
+	}
+	links = slices.SortedFunc(slices.Values(links), func(a, b store.Link) int {
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Directory, b.Directory), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.AppID, b.AppID))
+	})
+	tx, err := b.Write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("save %d links: %w", len(links), err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	for _, l := range links {
+		err := save(ctx, tx, l)
+		if errors.Is(err, store.ErrTaken) {
+			err = save(ctx, tx, taken(l, err))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return wrap(fmt.Sprintf("save %d links", len(links)), tx.Commit())
+}
+
+// Holder implements store.Binding.
+func (b Binding) Holder(ctx context.Context, s store.Session, l store.Link) (string, error) {
+	keys, err := ask(ctx, b.reader(s), "who has a row", fields(func(key *string) []any { return []any{key} }),
+		`SELECT account_key FROM `+b.in("links")+` WHERE source = `+b.mark(1)+` AND directory = `+b.mark(2)+` AND tenant = `+b.mark(3)+` AND app_id = `+b.mark(4)+
+			` AND state = 'linked' AND account_key <> `+b.mark(5)+` LIMIT 1`, l.Source, l.Directory, l.Tenant, l.AppID, l.ID.ID)
+	if err != nil || len(keys) == 0 {
+		return "", err
+	}
+	return keys[0], nil
 }
 
 // DropLink implements store.Binding.
