@@ -60,6 +60,7 @@ words-check: ## Look for conflict markers and paths of somebody's machine
 	@scripts/words-check
 
 docs-check: build ## Run the commands in the documents, and follow their links
+	@scripts/deps sqlite3
 	@scripts/docs-links
 	@scripts/docs-commands
 

@@ -130,6 +130,7 @@ func (c *cli) listBindings(ctx context.Context, s store.Store, b *binder.Binder)
 	}
 	out, t := []bindingJSON{}, table{head: []string{"BINDING", "STATE", "FAILING", "ON", "WHY"}}
 	red := 0
+	said := map[store.Failing]bool{}
 	for _, status := range b.Status() {
 		row := bindingJSON{Name: status.Name, On: []string{}, Posts: status.Posts, State: status.State, Error: status.Error, Since: optional(status.Since)}
 		for _, kind := range status.On {
@@ -139,6 +140,7 @@ func (c *cli) listBindings(ctx context.Context, s store.Store, b *binder.Binder)
 			if (f.Track == store.Posted) == status.Posts && slices.Contains(status.On, f.Kind) && strings.Contains(f.Error, status.Name) {
 				row.State, row.Error, row.Since = binder.StateFailing, cmp.Or(row.Error, f.Error), optional(f.Since)
 				row.Waiting += f.Count
+				said[f] = true
 			}
 		}
 		if row.State != binder.StateOK {
@@ -146,6 +148,13 @@ func (c *cli) listBindings(ctx context.Context, s store.Store, b *binder.Binder)
 		}
 		out = append(out, row)
 		t.add(row.Name, row.State, number(row.Waiting), strings.Join(row.On, " "), row.Error)
+	}
+	for _, f := range backlog.Failing {
+		if !said[f] { // nothing that is a binding's
+			red++
+			out = append(out, bindingJSON{Name: "", On: []string{string(f.Kind)}, State: binder.StateFailing, Error: f.Error, Waiting: f.Count, Since: optional(f.Since)})
+			t.add("-", binder.StateFailing, number(f.Count), string(f.Kind), strings.ReplaceAll(f.Error, "\nhint: ", "; "))
+		}
 	}
 	c.say("%d changes wait, %d are paused%s", backlog.Waiting[store.Bound]+backlog.Waiting[store.Posted], backlog.Paused[store.Bound], prefixed(", the oldest since ", oldest(backlog)))
 	if err := c.print(out, t); err != nil {

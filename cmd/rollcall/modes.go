@@ -212,8 +212,8 @@ func planTable(row store.DirectoryTally, p binder.Plan) (t table) {
 	for _, f := range p.Failures {
 		lines = append(lines, [2]string{"would fail", f})
 	}
-	if p.Failed > len(p.Failures) {
-		lines = append(lines, [2]string{"would fail", fmt.Sprintf("and %d more", p.Failed-len(p.Failures))})
+	if p.Failed > 0 {
+		lines = append(lines, [2]string{"would fail", counted(int64(p.Failed), "change") + " in all; they would wait, and be tried again"})
 	}
 	for _, line := range lines {
 		t.add(line[0], line[1])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ type stepJSON struct {
 	Bound *boundJSON    `json:"bound,omitempty"` // absent while it waits
 	Ran   []ranJSON     `json:"ran,omitempty"`   // where the marks are in this database
 	Found []verdictJSON `json:"probes,omitempty"`
+
+	untold bool // nobody follows the directory: nothing waits
 }
 
 type ranJSON struct {
@@ -71,6 +74,11 @@ func story(ctx context.Context, s store.Store, account directory.ID, owners bind
 	for _, v := range verdicts {
 		found[v.Seq] = append(found[v.Seq], verdictJSON{v.Probe, v.At, v.Result, v.Rows, v.Detail})
 	}
+	modes, err := s.Modes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	untold := !slices.ContainsFunc(modes, func(m store.ModeRow) bool { return m.Scope == account.Scope })
 	causes := map[string]*eventJSON{}
 	out := make([]stepJSON, len(changes))
 	for i, row := range changes {
@@ -81,6 +89,7 @@ func story(ctx context.Context, s store.Store, account directory.ID, owners bind
 		}
 		out[i] = stepJSON{
 			changeJSON: changesOf(changes[i : i+1])[0], Role: row.Role, Owner: owners.Of(row.Change), Cause: causes[row.Event], Ran: ran[row.Seq], Found: found[row.Seq],
+			untold: untold,
 		}
 		if done, is := settled[row.Seq]; is {
 			out[i].Bound = &boundJSON{At: done.At, Result: done.Result, Rows: done.Rows, Digest: done.Digest}
@@ -128,6 +137,8 @@ func (s stepJSON) describe(t *table) {
 // waiting says in a word when the application was not told.
 func (s stepJSON) waiting() string {
 	switch {
+	case s.untold:
+		return ""
 	case s.Bound == nil:
 		return " (waits)"
 	case s.Bound.Result == store.ResultObserved:

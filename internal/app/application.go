@@ -220,6 +220,9 @@ func PrepareApplication(ctx context.Context, c config.Config) ([]binder.Problem,
 	if err := db.SQL.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("reach the application's database: %w", err)
 	}
+	if err := b.Markable(ctx); err != nil {
+		return append(b.Prepare(ctx), binder.Problem{Binding: "table of marks", Statement: 1, Message: err.Error()}), nil
+	}
 	return b.Prepare(ctx), nil
 }
 

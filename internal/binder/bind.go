@@ -148,10 +148,11 @@ type attempt struct {
 	apart   bool          // one change, with savepoints around what may fail
 	dry     bool          // nothing is to stay
 	outcome
-	lanes   map[store.Lane]*lane
-	marked  map[markKey]store.Mark
-	tenants map[string][]string // what tenant.sql gave, by its arguments
-	wrote   bool                // a binding has run: what the transaction sees may not be committed
+	lanes    map[store.Lane]*lane
+	marked   map[markKey]store.Mark
+	tenants  map[string][]string // what tenant.sql gave, by its arguments
+	shielded map[string]bool     // whom nothing wholesale deactivates, once that was asked for
+	wrote    bool                // a binding has run: what the transaction sees may not be committed
 
 	marks []store.Mark
 	links []store.Link // to be saved after the commit
@@ -164,6 +165,11 @@ type attempt struct {
 type markKey struct {
 	seq     int64
 	binding string
+	change  string // its fingerprint: a number alone may be another change's
+}
+
+func markOf(c store.WaitingChange, b *binding) markKey {
+	return markKey{c.Seq, b.Name, c.Fingerprint()}
 }
 
 // lane is the work on a lane.
@@ -227,7 +233,7 @@ func (a *attempt) load(ctx context.Context, lanes []store.Lane) error {
 	}
 	a.marked = map[markKey]store.Mark{}
 	for _, m := range marks {
-		a.marked[markKey{m.Seq, m.Binding}] = m
+		a.marked[markKey{m.Seq, m.Binding, m.Change}] = m
 	}
 	return a.loadLinks(ctx, lanes)
 }
@@ -354,7 +360,7 @@ func (a *attempt) settleMarked(l *lane) {
 		}
 		done := store.Done{Seq: c.Seq, Result: store.ResultBound, Digest: digestOf(bindings)}
 		for _, binding := range bindings {
-			done.Rows += a.marked[markKey{c.Seq, binding.Name}].Rows
+			done.Rows += a.marked[markOf(c, binding)].Rows
 		}
 		i -= a.settle(l, i, done)
 	}
@@ -434,7 +440,7 @@ func gives(k directory.ChangeKind) bool {
 
 func (a *attempt) allMarked(c store.WaitingChange, bindings []*binding) bool {
 	for _, binding := range bindings {
-		if _, ok := a.marked[markKey{c.Seq, binding.Name}]; !ok {
+		if _, ok := a.marked[markOf(c, binding)]; !ok {
 			return false
 		}
 	}
@@ -463,7 +469,10 @@ func (a *attempt) spared(ctx context.Context, l *lane, c store.WaitingChange) (s
 			return store.ResultKept, nil
 		}
 	}
-	return "", err
+	if err != nil || c.Kind == directory.RoleRevoked {
+		return "", err
+	}
+	return "", a.spare(ctx, l.link, c)
 }
 
 // keeps reports whether the person keeps what the change takes, by another account. One in a directory that is only
@@ -494,7 +503,7 @@ func (a *attempt) values(ctx context.Context, l *lane, c store.WaitingChange) (v
 
 // run runs one binding for a change, and marks that it took effect. One that did before is not run.
 func (a *attempt) run(ctx context.Context, binding *binding, c store.WaitingChange, v values) (int64, error) {
-	if m, ok := a.marked[markKey{c.Seq, binding.Name}]; ok {
+	if m, ok := a.marked[markOf(c, binding)]; ok {
 		return m.Rows, nil
 	}
 	if err := a.health.broken(binding.Name); err != nil {
@@ -516,7 +525,7 @@ func (a *attempt) run(ctx context.Context, binding *binding, c store.WaitingChan
 		a.failing(binding, err)
 		return 0, err
 	}
-	a.marks = append(a.marks, store.Mark{Seq: c.Seq, Binding: binding.Name, At: a.now, Rows: rows, Digest: binding.digest})
+	a.marks = append(a.marks, store.Mark{Seq: c.Seq, Binding: binding.Name, Change: c.Fingerprint(), At: a.now, Rows: rows, Digest: binding.digest})
 	return rows, nil
 }
 

@@ -13,8 +13,8 @@ func (b *Binder) Drain(ctx context.Context) error {
 	if b.Database == nil {
 		return nil
 	}
-	if err := b.Database.Marks.Create(ctx, b.Database.SQL); err != nil {
-		return fmt.Errorf("the table of marks: %w", err)
+	if err := b.createMarks(ctx, true); err != nil {
+		return err
 	}
 	if err := b.prepare(ctx, b.all()); err != nil {
 		return err
@@ -36,3 +36,19 @@ func (b *Binder) Drain(ctx context.Context) error {
 		}
 	}
 }
+
+// createMarks makes the table of marks when it is not there; or only tries to, and undoes it.
+func (b *Binder) createMarks(ctx context.Context, keep bool) error {
+	tx, err := b.Database.SQL.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := b.Database.Marks.Create(ctx, tx); err != nil || !keep {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Markable reports why marks could not be made in the application's database. It changes nothing.
+func (b *Binder) Markable(ctx context.Context) error { return b.createMarks(ctx, false) }

@@ -247,7 +247,9 @@ func (o *outbox) taken(ctx context.Context, c store.WaitingChange, posts []Bindi
 	marks, err := o.Database.Marks.Of(ctx, o.Database.SQL, []int64{c.Seq})
 	marked := map[string]bool{}
 	for _, m := range marks {
-		marked[m.Binding] = true
+		if m.Change == c.Fingerprint() {
+			marked[m.Binding] = true
+		}
 	}
 	return marked, err
 }
@@ -257,7 +259,7 @@ func (o *outbox) note(ctx context.Context, c store.WaitingChange, posts []Bindin
 	if len(posts) < 2 || o.Database == nil {
 		return nil
 	}
-	return o.Database.Marks.Add(ctx, o.Database.SQL, []store.Mark{{Seq: c.Seq, Binding: taken.Name, At: o.now}})
+	return o.Database.Marks.Add(ctx, o.Database.SQL, []store.Mark{{Seq: c.Seq, Binding: taken.Name, Change: c.Fingerprint(), At: o.now}})
 }
 
 // deliver makes one signed POST. Only an answer of 2xx means that the change was taken.

@@ -2,8 +2,9 @@ package binder
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
@@ -130,8 +131,10 @@ func (p *Preview) add(a *attempt, l *lane, before store.Link) {
 		p.Rows[m.Binding] += m.Rows
 	}
 	for _, f := range a.failed {
-		if p.Failed++; len(p.Failures) < failuresNamed {
-			p.Failures = append(p.Failures, fmt.Sprintf("%s: %s", l.key.Account+l.key.Group, f.Error))
+		p.Failed++
+		why := fmt.Sprintf("%s: %s", l.key.Account+l.key.Group, strings.ReplaceAll(f.Error, "\nhint: ", "; "))
+		if len(p.Failures) < failuresNamed && !slices.Contains(p.Failures, why) {
+			p.Failures = append(p.Failures, why)
 		}
 	}
 }
@@ -142,20 +145,9 @@ func (b *Binder) Protected(ctx context.Context) (map[string]bool, error) {
 	if b.protected == nil {
 		return ids, nil
 	}
-	err := b.read(ctx, func(ctx context.Context, a *attempt) error {
-		rows, err := a.session.QueryContext(ctx, b.protected.sql)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var id sql.NullString
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			ids[id.String] = true
-		}
-		return rows.Err()
+	err := b.read(ctx, func(ctx context.Context, a *attempt) (err error) {
+		ids, err = protectedIDs(ctx, a.session, *b.protected)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("protected: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
@@ -112,7 +113,7 @@ func (b *Binder) Tell(ctx context.Context, p Plan, m store.ModeRow, cause string
 			Delta: directory.Delta{Changes: changes},
 			Ledger: []store.Entry{{
 				EventKey: store.EventKey{Source: p.Source, ID: event}, Type: "rollcall.directory." + cause, Subject: p.Directory, Directory: p.Directory,
-				Occurred: now, Received: now, Origin: "operator", Outcome: store.Applied, Reason: directory.Text("by "+m.By+": "+m.Reason, directory.MaxText),
+				Occurred: now, Received: now, Origin: "operator", Outcome: store.Applied, Reason: directory.Text(strings.TrimSuffix("by "+m.By+": "+m.Reason, ": "), directory.MaxText),
 			}},
 		})
 	})

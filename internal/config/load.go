@@ -53,6 +53,9 @@ func Load(o Options) (Loaded, error) {
 	if err != nil {
 		return l, err
 	}
+	for _, name := range referred(fromFile) {
+		l.Warnings = slices.DeleteFunc(l.Warnings, func(w string) bool { return strings.Contains(w, " "+name+" ") })
+	}
 	k := koanf.New(".")
 	if err := k.Load(structs.Provider(Default(), "koanf"), nil); err != nil {
 		return l, fmt.Errorf("%w: defaults: %w", ErrInvalid, err)
@@ -195,6 +198,17 @@ func flattenItems(value any, list string, values map[string]any, p *problems) {
 		flatten(section, key+".", values, p)
 		p.add(len(values) == before && len(*p) == wrong, key, "is no section; it has %s", strings.Join(below(list+"[]", keys()), ", "))
 	}
+}
+
+// referred returns the variables that values of a file refer to, as env:NAME: they are no settings, and no mistakes either.
+func referred(values map[string]any) (names []string) {
+	for _, value := range values {
+		text, _ := value.(string)
+		if name, is := strings.CutPrefix(text, "env:"); is {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // environment takes the variables whose names are those of keys. Others with the prefix are passed over and reported,

@@ -357,3 +357,17 @@ func TestReferencesThatAreNoneAreNeverPrinted(t *testing.T) {
 		}
 	}
 }
+
+func TestAVariableThatAReferenceNamesIsNoMistake(t *testing.T) {
+	t.Parallel()
+	l, err := config.Load(config.Options{
+		File: file(t, "sources:\n  workos: {provider: workos, secret: 'env:ROLLCALL_WEBHOOK_SECRET'}\npublic: {plain_http: true}\n"),
+		Env:  []string{"ROLLCALL_WEBHOOK_SECRET=canary", "ROLLCALL_WEBHOOK=canary"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], " ROLLCALL_WEBHOOK ") {
+		t.Errorf("warnings %q, want one about ROLLCALL_WEBHOOK alone", l.Warnings)
+	}
+}

@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
@@ -165,6 +168,12 @@ func (c ChangeRow) Lane() Lane {
 	return Lane{Scope: c.Scope, Group: c.Group}
 }
 
+// Fingerprint names what the change is, without its number and time: 16 hex digits.
+func (c ChangeRow) Fingerprint() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{c.Source, c.Directory, string(c.Kind), c.Account, c.Group, c.Role, c.Event}, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
 // Done is what came of a change.
 type Done struct {
 	Seq    int64
@@ -184,6 +193,7 @@ type Failed struct {
 type Mark struct {
 	Seq     int64
 	Binding string
+	Change  string    // ChangeRow.Fingerprint: another change may get the number of this one after a backup was restored
 	At      time.Time // set by Mark, if zero
 	Rows    int64
 	Digest  string

@@ -36,8 +36,8 @@ func Marks() table.Marks {
 		Dialect: dialect, Name: "rollcall.bound", Exists: `SELECT to_regclass('rollcall.bound') IS NOT NULL`,
 		SQL: []string{
 			`CREATE SCHEMA IF NOT EXISTS rollcall`,
-			`CREATE TABLE IF NOT EXISTS rollcall.bound (seq bigint NOT NULL, binding text COLLATE "C" NOT NULL, at timestamptz NOT NULL,
-	rows bigint NOT NULL, digest text COLLATE "C" NOT NULL, PRIMARY KEY (seq, binding))`,
+			`CREATE TABLE IF NOT EXISTS rollcall.bound (seq bigint NOT NULL, binding text COLLATE "C" NOT NULL, change text COLLATE "C" NOT NULL,
+	at timestamptz NOT NULL, rows bigint NOT NULL, digest text COLLATE "C" NOT NULL, PRIMARY KEY (seq, binding, change))`,
 		},
 	}
 }

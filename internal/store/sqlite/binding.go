@@ -43,8 +43,8 @@ func bySeq(column string, n int) string {
 func Marks(name string) table.Marks {
 	return table.Marks{
 		Dialect: dialect, Name: name, Exists: `SELECT count(*) > 0 FROM sqlite_master WHERE name = '` + name + `'`,
-		SQL: []string{`CREATE TABLE IF NOT EXISTS ` + name + ` (seq integer NOT NULL, binding text NOT NULL, at integer NOT NULL, rows integer NOT NULL, digest text NOT NULL,
-	PRIMARY KEY (seq, binding)) WITHOUT ROWID`},
+		SQL: []string{`CREATE TABLE IF NOT EXISTS ` + name + ` (seq integer NOT NULL, binding text NOT NULL, change text NOT NULL, at integer NOT NULL, rows integer NOT NULL,
+	digest text NOT NULL, PRIMARY KEY (seq, binding, change)) WITHOUT ROWID`},
 	}
 }
 

@@ -22,8 +22,8 @@ func (m Marks) Of(ctx context.Context, s store.Session, seqs []int64) ([]store.M
 		return nil, nil
 	}
 	return ask(ctx, s, "marks", fields(func(k *store.Mark) []any {
-		return []any{&k.Seq, &k.Binding, moment{&k.At}, &k.Rows, &k.Digest}
-	}), `SELECT seq, binding, at, rows, digest FROM `+m.Name+` WHERE `+m.Dialect.Named("seq", 1)+` ORDER BY seq, binding`,
+		return []any{&k.Seq, &k.Binding, &k.Change, moment{&k.At}, &k.Rows, &k.Digest}
+	}), `SELECT seq, binding, change, at, rows, digest FROM `+m.Name+` WHERE `+m.Dialect.Named("seq", 1)+` ORDER BY seq, binding, change`,
 		seqArg(seqs))
 }
 
@@ -33,13 +33,13 @@ func (m Marks) Add(ctx context.Context, s store.Session, marks []store.Mark) err
 		return nil
 	}
 	now := time.Now()
-	_, err := s.ExecContext(ctx, `INSERT INTO `+m.Name+` (seq, binding, at, rows, digest)
-		SELECT k.seq, k.binding, k.at, k.rows, k.digest FROM `+m.Dialect.Rows(1, "seq bigint, binding text, at timestamptz, rows bigint, digest text"),
+	_, err := s.ExecContext(ctx, `INSERT INTO `+m.Name+` (seq, binding, change, at, rows, digest)
+		SELECT k.seq, k.binding, k.change, k.at, k.rows, k.digest FROM `+m.Dialect.Rows(1, "seq bigint, binding text, change text, at timestamptz, rows bigint, digest text"),
 		rows(marks, func(k store.Mark) map[string]any {
 			if k.At.IsZero() {
 				k.At = now
 			}
-			return map[string]any{"seq": k.Seq, "binding": k.Binding, "at": m.Dialect.Time(k.At.Truncate(time.Microsecond)), "rows": k.Rows, "digest": k.Digest}
+			return map[string]any{"seq": k.Seq, "binding": k.Binding, "change": k.Change, "at": m.Dialect.Time(k.At.Truncate(time.Microsecond)), "rows": k.Rows, "digest": k.Digest}
 		}))
 	return wrap(fmt.Sprintf("mark %d bindings in %s", len(marks), m.Name), err)
 }

@@ -31,10 +31,10 @@ ALTER TABLE rollcall.accounts ADD COLUMN roles jsonb;
 ALTER TABLE rollcall.grants ADD COLUMN roles jsonb;
 
 -- A mark: this binding took effect for this change, in the transaction that wrote the row. An application in a database of its
--- own has such a table beside its own.
+-- own has such a table beside its own. change says what the change was: after a backup was restored its number may be given again.
 CREATE TABLE IF NOT EXISTS rollcall.bound (
-	seq bigint NOT NULL, binding text COLLATE "C" NOT NULL, at timestamptz NOT NULL, rows bigint NOT NULL, digest text COLLATE "C" NOT NULL,
-	PRIMARY KEY (seq, binding));
+	seq bigint NOT NULL, binding text COLLATE "C" NOT NULL, change text COLLATE "C" NOT NULL, at timestamptz NOT NULL, rows bigint NOT NULL, digest text COLLATE "C" NOT NULL,
+	PRIMARY KEY (seq, binding, change));
 
 CREATE TABLE rollcall.modes (
 	source text COLLATE "C" NOT NULL, directory text COLLATE "C" NOT NULL, mode text COLLATE "C" NOT NULL, changed_at timestamptz NOT NULL,

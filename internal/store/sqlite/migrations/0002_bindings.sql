@@ -33,10 +33,10 @@ ALTER TABLE accounts ADD COLUMN roles text;
 ALTER TABLE grants ADD COLUMN roles text;
 
 -- A mark: this binding took effect for this change, in the transaction that wrote the row. An application in a database of its
--- own has such a table beside its own.
+-- own has such a table beside its own. change says what the change was: after a backup was restored its number may be given again.
 CREATE TABLE bound (
-	seq integer NOT NULL, binding text NOT NULL, at integer NOT NULL, rows integer NOT NULL, digest text NOT NULL,
-	PRIMARY KEY (seq, binding)) WITHOUT ROWID;
+	seq integer NOT NULL, binding text NOT NULL, change text NOT NULL, at integer NOT NULL, rows integer NOT NULL, digest text NOT NULL,
+	PRIMARY KEY (seq, binding, change)) WITHOUT ROWID;
 
 CREATE TABLE modes (
 	source text NOT NULL, directory text NOT NULL, mode text NOT NULL, changed_at integer NOT NULL,
