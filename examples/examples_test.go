@@ -5,6 +5,7 @@ package examples_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"database/sql"
 	"os"
 	"path/filepath"
@@ -93,14 +94,20 @@ func TestEveryStatementPreparesOnItsDatabase(t *testing.T) {
 				t.Errorf("%s: %v", where, err)
 				continue
 			}
-			statement, err := r.db.PrepareContext(t.Context(), compiled)
-			if err != nil {
+			if err := prepare(t.Context(), r.db, compiled); err != nil {
 				t.Errorf("%s: %v\n%s", where, err, compiled)
-				continue
 			}
-			_ = statement.Close()
 		}
 	})
+}
+
+func prepare(ctx context.Context, db *sql.DB, text string) error {
+	statement, err := db.PrepareContext(ctx, text)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = statement.Close() }()
+	return nil
 }
 
 func TestEveryFolderIsTested(t *testing.T) {

@@ -123,6 +123,7 @@ access, and are listed. A directory that was paused tells what waited, in order.
 					return nil
 				case store.Paused:
 					return c.setMode(cmd.Context(), s, row, store.Enforce, w)
+				case store.Observe:
 				}
 				return c.tellAll(cmd.Context(), l.Config, b, row, "enforce", w)
 			})

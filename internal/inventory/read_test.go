@@ -61,13 +61,13 @@ func application(t *testing.T, kind string, db *sql.DB) inventory.Application {
 
 // listed is a sink that keeps everything.
 type listed struct {
-	Ids         []string
+	IDs         []string
 	Accounts    []inventory.Account
 	Memberships []inventory.Membership
 	during      func()
 }
 
-func (l *listed) Protected(id string)               { l.Ids = append(l.Ids, id) }
+func (l *listed) Protected(id string)               { l.IDs = append(l.IDs, id) }
 func (l *listed) Membership(m inventory.Membership) { l.Memberships = append(l.Memberships, m) }
 func (l *listed) Account(a inventory.Account) {
 	l.Accounts = append(l.Accounts, a)
@@ -95,7 +95,7 @@ func TestColumnsAreReadByNameAsText(t *testing.T) {
 			t.Fatalf("Read() = %v", err)
 		}
 		want := listed{
-			Ids: []string{"1"}, Accounts: []inventory.Account{{ID: "1", Tenant: "t1", Email: "ada@example.com", External: "ada"}, {ID: "2"}},
+			IDs: []string{"1"}, Accounts: []inventory.Account{{ID: "1", Tenant: "t1", Email: "ada@example.com", External: "ada"}, {ID: "2"}},
 			Memberships: []inventory.Membership{{User: "1", Group: "g1", Directory: "d1"}, {User: "2"}},
 		}
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(listed{})); diff != "" {

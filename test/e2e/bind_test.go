@@ -94,6 +94,9 @@ func eachTookEffectOnce(t *testing.T, site *rig.Site, db *sql.DB) {
 		}
 		done[seq] = result
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	told := map[int64]bool{}
 	effects, err := db.Query(`SELECT seq FROM app.counts`)
 	if err != nil {
@@ -106,6 +109,9 @@ func eachTookEffectOnce(t *testing.T, site *rig.Site, db *sql.DB) {
 			t.Fatal(err)
 		}
 		told[seq] = true
+	}
+	if err := effects.Err(); err != nil {
+		t.Fatal(err)
 	}
 	results := map[string]int{}
 	for seq, result := range done {
@@ -133,7 +139,7 @@ func openApplication(t *testing.T, dsn string) *sql.DB {
 	return db
 }
 
-func count(t *testing.T, db *sql.DB, text string) (n int) {
+func count(t testing.TB, db *sql.DB, text string) (n int) {
 	t.Helper()
 	if err := db.QueryRowContext(t.Context(), text).Scan(&n); err != nil {
 		t.Fatal(err)

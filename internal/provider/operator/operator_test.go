@@ -114,7 +114,7 @@ func TestIDsSortAsTheirTimesDoAndNeverRepeat(t *testing.T) {
 	if got, ok := directory.ULIDTime(ids[0]); !ok || !got.Equal(noon.Truncate(time.Millisecond)) {
 		t.Errorf("the time in %s is %s, want %s", ids[0], got, noon)
 	}
-	if operator.NewID(noon) == operator.NewID(noon) {
+	if first, second := operator.NewID(noon), operator.NewID(noon); first == second {
 		t.Error("two ids of one time are the same")
 	}
 }

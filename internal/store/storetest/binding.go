@@ -661,7 +661,7 @@ func testTakenRace(t *testing.T, s bound) {
 		}
 		defer func() { _ = tx.Rollback() }()
 		if err := s.SaveLink(t.Context(), tx, linkOf(acme, "bob", store.Linked, "7")); !errors.Is(err, store.ErrTaken) {
-			second <- fmt.Errorf("the second got %v, want ErrTaken", err)
+			second <- fmt.Errorf("the second got %w, want ErrTaken", err)
 			return
 		}
 		second <- errors.Join(s.SaveLink(t.Context(), tx, linkOf(acme, "bob", store.Linked, "8")), tx.Commit())
