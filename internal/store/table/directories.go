@@ -21,14 +21,16 @@ type tally struct {
 
 // The tallies of accounts, of their grants, and of groups, which makes known a directory that has nothing else.
 const (
-	accountTally = `SELECT a.source, a.directory, max(a.organization), count(*), count(v.account_key),
-			count(CASE WHEN v.account_key IS NULL AND u.active THEN 1 END)
+	// What is active is written out as the view active_accounts has it: joined as a view SQLite would walk all of it for each account.
+	accountTally = `SELECT a.source, a.directory, max(a.organization), count(*), count(CASE WHEN ` + announcedActive + ` THEN 1 END),
+			count(CASE WHEN ` + announcedActive + ` THEN NULL WHEN u.active THEN 1 END)
 		FROM {}accounts a
-		LEFT JOIN {}active_accounts v ON v.source = a.source AND v.directory = a.directory AND v.account_key = a.account_key
+		LEFT JOIN {}directories d ON d.source = a.source AND d.directory = a.directory
 		LEFT JOIN {}users u ON u.source = a.source AND u.directory = a.directory AND u.user_id = a.user_id
 		GROUP BY a.source, a.directory`
-	grantTally = `SELECT source, directory, '', count(*), 0, 0 FROM {}effective_grants GROUP BY source, directory`
-	groupTally = `SELECT source, directory, max(organization), 0, 0, 0 FROM {}groups GROUP BY source, directory`
+	announcedActive = `a.active AND (d.directory IS NULL OR (NOT d.ended AND a.version > d.end_floor))`
+	grantTally      = `SELECT source, directory, '', count(*), 0, 0 FROM {}effective_grants GROUP BY source, directory`
+	groupTally      = `SELECT source, directory, max(organization), 0, 0, 0 FROM {}groups GROUP BY source, directory`
 )
 
 // Tallies implements store.Reader.
