@@ -130,7 +130,7 @@ func (c *cli) setLink(ctx context.Context, s store.Store, who store.AccountFilte
 		return err
 	}
 	l.ID = account.ID
-	if before.How == "missed" { // changes were settled without it: whoever binds says again how the account is
+	if before.How == "missed" || before.State == store.Linked && before.AppID != l.AppID { // changes were settled without it: whoever binds says again how the account is
 		l.Next = time.Now()
 	}
 	if !tenantGiven {
@@ -189,7 +189,7 @@ func (c *cli) dropLink(ctx context.Context, s store.Store, who store.AccountFilt
 		return fmt.Errorf("%w\nhint: `rollcall links list` shows all there are", err)
 	}
 	c.say("account %s of directory %s was %s", account.ID.ID, account.Directory, standing(before))
-	c.say("that is forgotten; it is looked up again with the account's next change, or with one that waits")
+	c.say("that is forgotten; it is looked up again now")
 	return s.Hurry(ctx, account.ID)
 }
 

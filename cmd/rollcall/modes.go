@@ -63,9 +63,12 @@ func (c *cli) directoriesSet(use string, mode store.Mode, short, long string) *c
 }
 
 func (c *cli) setMode(ctx context.Context, s store.Store, row store.DirectoryTally, mode store.Mode, w wholesale) error {
-	if row.Mode == mode {
+	switch {
+	case row.Mode == mode:
 		c.say("nothing to do: it is %s already", mode)
 		return nil
+	case mode == store.Paused && row.Mode != store.Enforce:
+		return fmt.Errorf("directory %s is %s: nothing of it is told to the application that could wait\nhint: `rollcall directories enforce %s` lets the application follow it", row.Directory, modeName(row.Mode), row.Directory)
 	}
 	c.say("directory %s (%s): %s, %s and %s of them active, is %s and becomes %s", row.Directory, row.Name,
 		counted(row.Accounts, "account"), number(row.Active), counted(row.Grants, "grant"), modeName(row.Mode), mode)
@@ -172,7 +175,7 @@ func (c *cli) tellAll(ctx context.Context, conf config.Config, b *binder.Binder,
 		return err
 	}
 	guard := binder.Guard{Accounts: conf.Application.Guard.Accounts, Percent: conf.Application.Guard.Percent, Floor: conf.Application.Guard.Floor}
-	leavers := len(plan.Leavers)
+	leavers := len(plan.Leavers) + plan.Unsure
 	switch {
 	case guard.Exceeded(leavers, plan.Accounts) && w.confirm != leavers:
 		return fmt.Errorf("%w: %d people would lose access, which is more than application.guard allows; nothing is done\nhint: when that is right, --confirm %d --yes does it", errCheck, leavers, leavers)
@@ -197,7 +200,7 @@ func planTable(row store.DirectoryTally, p binder.Plan) (t table) {
 	lines := [][2]string{
 		{"directory", row.Directory + prefixed(", ", row.Name)}, {"accounts", number(int64(p.Accounts))},
 		{"would be activated", number(int64(p.Activated))}, {"would be updated", number(int64(p.Updated))},
-		{"would be deactivated", fmt.Sprintf("%d, %d of them in the application", p.Deactivated, len(p.Leavers))},
+		{"would be deactivated", fmt.Sprintf("%d, %d of them in the application%s", p.Deactivated, len(p.Leavers), unsure(p.Unsure))},
 		{"memberships", fmt.Sprintf("%d added, %d revoked", p.Granted, p.Revoked)}, {"roles", fmt.Sprintf("%d added, %d revoked", p.RolesAdded, p.RolesRevoked)},
 		{"in the application", fmt.Sprintf("%d found, %d not, %d held", p.Linked, p.Unlinked, p.Held)},
 	}
@@ -220,6 +223,13 @@ func planTable(row store.DirectoryTally, p binder.Plan) (t table) {
 		t.add(line[0], line[1])
 	}
 	return t
+}
+
+func unsure(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d not to be told at this time", n)
 }
 
 func problemsError(problems []binder.Problem) error {

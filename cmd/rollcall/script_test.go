@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -39,7 +40,9 @@ func TestStories(t *testing.T) {
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at every exit
 			env.Setenv("SIGNING", "a signing secret of the stories")
 			env.Setenv("OTHER", "another signing secret of the stories")
-			return nil
+			examples, err := filepath.Abs("../../examples")
+			env.Setenv("EXAMPLES", examples)
+			return err
 		},
 	})
 }
@@ -55,6 +58,8 @@ var storyCommands = map[string]func(ts *testscript.TestScript, neg bool, args []
 	"shape":       shape,
 	"bytes":       writeBytes,
 	"harmless":    harmless,
+	"sqlite":      runSQLite,
+	"answers":     answers,
 }
 
 // exits CODE COMMAND ARGS...: runs the command, which must exit with the code.
@@ -192,5 +197,31 @@ func harmless(ts *testscript.TestScript, _ bool, args []string) {
 		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
 			ts.Fatalf("%s prints %U", strings.Join(args, " "), r)
 		}
+	}
+}
+
+// sqlite DATABASE FILE...: runs the files' statements in the SQLite file, which it makes when it is not there.
+func runSQLite(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := sql.Open("sqlite", "file:"+ts.MkAbs(args[0])+"?_pragma=busy_timeout(5000)")
+	ts.Check(err)
+	defer func() { ts.Check(db.Close()) }()
+	for _, file := range args[1:] {
+		_, err := db.Exec(ts.ReadFile(file))
+		ts.Check(err)
+	}
+}
+
+// answers DATABASE QUERY WANT: the SQLite file answers the query with this one value.
+func answers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: answers DATABASE QUERY WANT")
+	}
+	db, err := sql.Open("sqlite", "file:"+ts.MkAbs(args[0])+"?_pragma=busy_timeout(5000)")
+	ts.Check(err)
+	defer func() { ts.Check(db.Close()) }()
+	var got string
+	ts.Check(db.QueryRow(args[1]).Scan(&got))
+	if got != args[2] {
+		ts.Fatalf("%s: %q, want %q", args[1], got, args[2])
 	}
 }

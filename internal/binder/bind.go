@@ -152,6 +152,7 @@ type attempt struct {
 	marked   map[markKey]store.Mark
 	tenants  map[string][]string // what tenant.sql gave, by its arguments
 	shielded map[string]bool     // whom nothing wholesale deactivates, once that was asked for
+	endings  map[string]bool     // by event: whether it is about a whole directory, as far as that was asked for
 	wrote    bool                // a binding has run: what the transaction sees may not be committed
 
 	marks []store.Mark
@@ -206,7 +207,7 @@ func (b *Binder) attempt(parent context.Context, lanes []store.Lane, apart bool)
 }
 
 func (b *Binder) newAttempt(s *session, apart bool) *attempt {
-	a := &attempt{Binder: b, session: s, apart: apart, outcome: outcome{config: &b.Config, now: b.Now()}, lanes: map[store.Lane]*lane{}, tenants: map[string][]string{}}
+	a := &attempt{Binder: b, session: s, apart: apart, outcome: outcome{config: &b.Config, now: b.Now()}, lanes: map[store.Lane]*lane{}, tenants: map[string][]string{}, endings: map[string]bool{}}
 	if b.Database.Own {
 		a.store = s
 	}
@@ -458,19 +459,21 @@ func (a *attempt) spared(ctx context.Context, l *lane, c store.WaitingChange) (s
 		}
 		return store.ResultNoAccount, nil
 	}
-	if c.Kind != directory.AccountDeactivated && c.Kind != directory.RoleRevoked {
+	if !c.Kind.Removes() {
 		return "", nil
 	}
-	siblings, err := a.Store.Siblings(ctx, a.store, l.link)
-	for _, s := range siblings {
-		if keeps(s, c) {
-			a.Log.Info().Int64("change", c.Seq).Str("kind", string(c.Kind)).Str("account", c.Account).Str("directory", c.Directory).
-				Str("other", s.ID.ID).Str("of", s.Directory).Msg("not taken away: another account of the same person has it")
-			return store.ResultKept, nil
+	if c.Kind != directory.GrantRevoked {
+		siblings, err := a.Store.Siblings(ctx, a.store, l.link)
+		if err != nil {
+			return "", err
 		}
-	}
-	if err != nil || c.Kind == directory.RoleRevoked {
-		return "", err
+		for _, s := range siblings {
+			if keeps(s, c) {
+				a.Log.Info().Int64("change", c.Seq).Str("kind", string(c.Kind)).Str("account", c.Account).Str("directory", c.Directory).
+					Str("other", s.ID.ID).Str("of", s.Directory).Msg("not taken away: another account of the same person has it")
+				return store.ResultKept, nil
+			}
+		}
 	}
 	return "", a.spare(ctx, l.link, c)
 }

@@ -190,6 +190,19 @@ func (b *Binder) later(link store.Link) store.Link {
 	return link
 }
 
+// heir returns the key of an active account of the directory that has the address of an account that is not active, or "": by
+// that address the row is theirs.
+func (a *attempt) heir(ctx context.Context, link store.Link) (string, error) {
+	active := true
+	rows, err := a.Store.Accounts(ctx, store.AccountFilter{Source: link.Source, Directory: link.Directory, Who: link.Email, Active: &active})
+	for _, row := range rows {
+		if row.ID != link.ID && strings.EqualFold(row.Email, link.Email) {
+			return row.ID.ID, nil
+		}
+	}
+	return "", err
+}
+
 // resolve asks the application which row an account is. A tenant that is known already is not asked for.
 func (a *attempt) resolve(ctx context.Context, v values, tenant string) (store.Link, error) {
 	c := v.change
@@ -222,6 +235,17 @@ func (a *attempt) resolve(ctx context.Context, v values, tenant string) (store.L
 			return link, err
 		case len(ids) > 1:
 			link.State, link.Detail = store.Ambiguous, way.name+" gives several rows: "+strings.Join(ids, ", ")
+			return link, nil
+		case len(ids) == 1 && way.how == byEmail && !face(c.Change).Active:
+			heir, err := a.heir(ctx, link)
+			if err != nil {
+				return link, err
+			}
+			if heir != "" {
+				link.State, link.Detail = store.Ambiguous, fmt.Sprintf("%s gives %s, and %s, who is active, has the same address", way.name, ids[0], heir)
+				return link, nil
+			}
+			link.State, link.AppID, link.How = store.Linked, ids[0], way.how
 			return link, nil
 		case len(ids) == 1:
 			link.State, link.AppID, link.How = store.Linked, ids[0], way.how

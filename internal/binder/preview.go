@@ -22,6 +22,7 @@ type Preview struct {
 	Leavers  []Leaver         // linked accounts that would be deactivated, in the order of their changes
 	Results  map[string]int   // changes by what would come of them
 	Rows     map[string]int64 // that each binding would touch
+	Unsure   int              // deactivations that would fail at this time, and end somebody's access when they do not
 	Failed   int              // changes that would fail
 	Failures []string         // why, of the first of them
 }
@@ -131,6 +132,9 @@ func (p *Preview) add(a *attempt, l *lane, before store.Link) {
 		p.Rows[m.Binding] += m.Rows
 	}
 	for _, f := range a.failed {
+		if l.deactivates(f.Seq) {
+			p.Unsure++
+		}
 		p.Failed++
 		why := fmt.Sprintf("%s: %s", l.key.Account+l.key.Group, strings.ReplaceAll(f.Error, "\nhint: ", "; "))
 		if len(p.Failures) < failuresNamed && !slices.Contains(p.Failures, why) {
@@ -153,4 +157,9 @@ func (b *Binder) Protected(ctx context.Context) (map[string]bool, error) {
 		return nil, fmt.Errorf("protected: %w", err)
 	}
 	return ids, nil
+}
+
+// deactivates reports whether a change that is still to be done is a deactivation.
+func (l *lane) deactivates(seq int64) bool {
+	return slices.ContainsFunc(l.changes, func(c store.WaitingChange) bool { return c.Seq == seq && c.Kind == directory.AccountDeactivated })
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
@@ -15,8 +16,8 @@ var errProtected = errors.New("is protected: the end of a whole directory does n
 // deprovisioned is the type of the event by which an operator ends one account.
 const deprovisioned = "rollcall.account.deprovisioned"
 
-// spare is errProtected when a deactivation is part of something wholesale and the application protects whom it is about, until
-// an operator ends that account by itself.
+// spare is errProtected when a removal is part of something wholesale and the application protects whom it is about, until an
+// operator ends that account by itself.
 func (a *attempt) spare(ctx context.Context, link store.Link, c store.WaitingChange) error {
 	if a.Binder.protected == nil {
 		return nil
@@ -47,15 +48,48 @@ func (a *attempt) wholesale(ctx context.Context, c store.WaitingChange) (bool, e
 	switch ownCause(c.Event) {
 	case "enforce", "resync":
 		return true, nil
-	case "":
-	default:
+	case "link":
+		last, err := a.lastWord(ctx, c)
+		if err != nil || last.Kind != directory.AccountDeactivated {
+			return err == nil, err // they were active until the directory ended, and that is still being carried through
+		}
+		return a.ofDirectory(ctx, last)
+	case "roles":
 		return false, nil
+	default:
+		return a.ofDirectory(ctx, c.ChangeRow)
+	}
+}
+
+// ofDirectory reports whether the event behind a change is about the whole directory.
+func (a *attempt) ofDirectory(ctx context.Context, c store.ChangeRow) (bool, error) {
+	if known, ok := a.endings[c.Event]; ok {
+		return known, nil
 	}
 	entry, err := a.Store.Event(ctx, c.Source, c.Event)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, err
 	}
-	return entry.Subject == c.Directory, err
+	a.endings[c.Event] = err == nil && entry.Subject == c.Directory
+	return a.endings[c.Event], nil
+}
+
+// lastWord returns the last change before this one that said whether its account is active, other than to tell it again.
+func (a *attempt) lastWord(ctx context.Context, c store.WaitingChange) (last store.ChangeRow, err error) {
+	f := store.ChangeFilter{Source: c.Source, Directory: c.Directory, Account: c.Account, Limit: 1000}
+	for {
+		changes, err := a.Store.Changes(ctx, f)
+		if err != nil || len(changes) == 0 {
+			return last, err
+		}
+		for _, earlier := range changes {
+			f.After = earlier.Seq
+			says := earlier.Kind == directory.AccountActivated || earlier.Kind == directory.AccountDeactivated
+			if says && earlier.Seq < c.Seq && ownCause(earlier.Event) != "link" {
+				last = earlier
+			}
+		}
+	}
 }
 
 // protectedIDs asks for the ids of the application's users whom nothing wholesale deactivates.

@@ -13,11 +13,11 @@ import (
 const linksAtOnce = 100
 
 // lookAgain looks up links whose time has come, and tells what the application was not told of those that were found.
-func (b *Binder) lookAgain(ctx context.Context) error {
+func (b *Binder) lookAgain(ctx context.Context) (wrong error) {
 	for ctx.Err() == nil {
 		due, err := b.Store.LinksDue(ctx, b.Now(), linksAtOnce)
 		if err != nil || len(due) == 0 {
-			return err
+			return errors.Join(wrong, err)
 		}
 		moved := 0
 		found := map[directory.Scope][]store.Link{}
@@ -27,6 +27,10 @@ func (b *Binder) lookAgain(ctx context.Context) error {
 				continue
 			}
 			looked, failed := b.lookAt(ctx, link.ID)
+			if failed != nil && !trouble(failed) {
+				failed = errors.Join(failed, b.Store.SaveLink(ctx, nil, b.later(link)))
+				moved++
+			}
 			if looked {
 				moved++
 			}
@@ -37,11 +41,12 @@ func (b *Binder) lookAgain(ctx context.Context) error {
 			err = errors.Join(err, failed)
 			moved += len(links)
 		}
-		if err != nil || moved == 0 {
+		if err != nil && trouble(err) || moved == 0 {
 			return err
 		}
+		wrong = errors.Join(wrong, err)
 	}
-	return nil
+	return wrong
 }
 
 // lookAt looks one link up again, under the lock of its account. It reports whether it did: somebody else may work on it.

@@ -62,10 +62,28 @@ func difference(ctx context.Context, tx store.Tx, scope directory.Scope, everyth
 	if err != nil {
 		return nil, 0, err
 	}
-	if everything {
-		told = directory.Announced{}
+	if !everything {
+		return directory.Difference(announced, told), len(announced.Accounts), nil
 	}
-	return directory.Difference(announced, told), len(announced.Accounts), nil
+	given, err := tx.Given(ctx, scope)
+	if err != nil {
+		return nil, 0, err
+	}
+	return afresh(announced, given), len(announced.Accounts), nil
+}
+
+// afresh is the difference to an application of which nothing is known but what it may ever have been given: leavers, then what
+// is not so any more, then all that is.
+func afresh(announced, given directory.Announced) []directory.Change {
+	changes := directory.Difference(announced, directory.Announced{})
+	n := slices.IndexFunc(changes, func(c directory.Change) bool { return c.Kind != directory.AccountDeactivated })
+	if n < 0 {
+		n = len(changes)
+	}
+	gone := slices.DeleteFunc(directory.Difference(announced, given), func(c directory.Change) bool {
+		return c.Kind != directory.GrantRevoked && c.Kind != directory.RoleRevoked && c.Kind != directory.GroupEnded
+	})
+	return slices.Insert(changes, n, gone...)
 }
 
 // without leaves out all that these accounts would lose.

@@ -33,7 +33,8 @@ type Binding interface {
 	// Waiting returns all changes that wait on the track in these lanes, by sequence.
 	Waiting(ctx context.Context, s Session, track Track, lanes []Lane) ([]WaitingChange, error)
 
-	// Settle writes what came of changes on the track. A change that is done already stays as it is. posted says to mark the
+	// Settle writes what came of changes on the track. A change that is done already stays as it is, but for one that was laid aside as
+	// Observed while its bindings took effect: that it is Bound is the truth. posted says to mark the
 	// done ones of the track Bound on the other track, too, with ResultNone, because nothing is posted.
 	Settle(ctx context.Context, s Session, track Track, done []Done, failed []Failed, posted bool) error
 
@@ -57,7 +58,8 @@ type Binding interface {
 	SaveLinks(ctx context.Context, links []Link, taken func(l Link, err error) Link) error
 	// Holder returns the key of the other account of the link's directory that is linked with its row, or "".
 	Holder(ctx context.Context, s Session, l Link) (string, error)
-	// DropLink forgets a link, so that it is looked up again. ErrNotFound when there is none.
+	// DropLink forgets which row an account is: it is Unlinked, is due to be looked up again at once, and what was told without a link
+	// counts as missed. ErrNotFound when there is none.
 	DropLink(ctx context.Context, account directory.ID) error
 	// Hurry lets all that waits of an account be tried at once, whenever its time would have come.
 	Hurry(ctx context.Context, account directory.ID) error
@@ -92,6 +94,10 @@ type BindingTx interface {
 	// changes told last of each account, grant and role, of each group, and of the directory. An account of which only roles
 	// were told is told active.
 	Announced(ctx context.Context, scope directory.Scope) (announced, told directory.Announced, err error)
+
+	// Given returns the grants, roles and groups of a directory that any change ever gave, whatever came of it: what an application
+	// may have that was told something else since, or that is not as it was.
+	Given(ctx context.Context, scope directory.Scope) (directory.Announced, error)
 
 	// Discard marks all changes of the directory that wait on either track as done with this result, and returns how many.
 	Discard(ctx context.Context, scope directory.Scope, result string) (int, error)

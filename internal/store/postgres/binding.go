@@ -152,12 +152,22 @@ func (t *tx) flush(ctx context.Context) error {
 
 // Announced implements store.BindingTx in one round trip.
 func (t *tx) Announced(ctx context.Context, scope directory.Scope) (announced, told directory.Announced, err error) {
+	return t.telling(ctx, scope, table.ToldByEither)
+}
+
+// Given implements store.BindingTx.
+func (t *tx) Given(ctx context.Context, scope directory.Scope) (directory.Announced, error) {
+	_, given, err := t.telling(ctx, scope, table.EverGiven)
+	return given, err
+}
+
+func (t *tx) telling(ctx context.Context, scope directory.Scope, which string) (announced, told directory.Announced, err error) {
 	if err := t.flush(ctx); err != nil {
 		return announced, told, fmt.Errorf("save: %w", err)
 	}
 	telling := table.NewTelling(scope)
 	var b pgx.Batch
-	for _, q := range telling.Questions(dialect) {
+	for _, q := range telling.Questions(dialect, which) {
 		b.Queue(q.Text, scope.Source, scope.Directory).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				if err := q.Row(rows); err != nil {

@@ -91,8 +91,18 @@ func (s *Store) Feed(ctx context.Context, cursor string, limit int) (rows []stor
 
 // Announced implements store.BindingTx.
 func (t *tx) Announced(ctx context.Context, scope directory.Scope) (announced, told directory.Announced, err error) {
+	return t.telling(ctx, scope, table.ToldByEither)
+}
+
+// Given implements store.BindingTx.
+func (t *tx) Given(ctx context.Context, scope directory.Scope) (directory.Announced, error) {
+	_, given, err := t.telling(ctx, scope, table.EverGiven)
+	return given, err
+}
+
+func (t *tx) telling(ctx context.Context, scope directory.Scope, which string) (announced, told directory.Announced, err error) {
 	telling := table.NewTelling(scope)
-	for _, q := range telling.Questions(dialect) {
+	for _, q := range telling.Questions(dialect, which) {
 		rows, err := t.QueryContext(ctx, q.Text, scope.Source, scope.Directory)
 		if _, err = table.All(rows, err, func(row table.Scanner) (none struct{}, err error) { return none, q.Row(row) }); err != nil {
 			return announced, told, fmt.Errorf("read what was announced of %s: %w", scope.Directory, err)

@@ -609,8 +609,11 @@ func testLinks(t *testing.T, s bound) {
 	if err := s.DropLink(t.Context(), again.ID); err != nil {
 		t.Errorf("DropLink() = %v", err)
 	}
-	if err := s.DropLink(t.Context(), again.ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("DropLink() again = %v, want ErrNotFound", err)
+	if got, err := s.Links(t.Context(), store.LinkFilter{Who: "bob"}); err != nil || len(got) != 1 || got[0].State != store.Unlinked || got[0].AppID != "" || got[0].How != "missed" || got[0].Next.IsZero() {
+		t.Errorf("Links() = %+v, %v, want one that is to be looked up again", got, err)
+	}
+	if err := s.DropLink(t.Context(), directory.ID{Scope: acme, ID: "nobody"}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("DropLink() of nobody = %v, want ErrNotFound", err)
 	}
 }
 

@@ -27,8 +27,15 @@ func NewTelling(scope directory.Scope) *Telling {
 	return &Telling{scope: scope, roles: map[string][]string{}, faces: map[string]*directory.Face{}}
 }
 
-// Questions are what has to be asked, all at one moment.
-func (t *Telling) Questions(d Dialect) []Question {
+// What an application may know: what took effect by either way, or may have done so in part before it was laid aside. And what
+// it was ever given, as far as anybody knows.
+const (
+	ToldByEither = `(bound_result = '` + store.ResultBound + `' OR posted_result IN ('` + store.ResultBound + `', '` + store.ResultDead + `') OR bound_result = '` + store.ResultObserved + `' AND bound_attempts > 0)`
+	EverGiven    = `kind IN ('grant.added', 'role.added', 'group.created', 'group.updated')`
+)
+
+// Questions are what has to be asked, all at one moment; which chooses the changes that were told.
+func (t *Telling) Questions(d Dialect, which string) []Question {
 	const of = ` WHERE source = %1 AND directory = %2`
 	text := strings.NewReplacer("%.", d.Schema, "%1", d.Mark(1), "%2", d.Mark(2)).Replace
 	return []Question{
@@ -42,7 +49,7 @@ func (t *Telling) Questions(d Dialect) []Question {
 		{text(`SELECT ` + AccountColumns + ` FROM %.accounts` + of + ` ORDER BY account_key`), into(&t.Announced.Accounts, ScanAccount)},
 		{text(`SELECT ` + GrantColumns + ` FROM %.grants` + of + ` ORDER BY account_key, group_id`), into(&t.Announced.Grants, ScanGrant)},
 		// An account, a grant, a role, a group and the directory itself differ in which of the three they name.
-		{text(`SELECT ` + prefix("c", "seq, at, "+ChangeColumns) + ` FROM (SELECT max(seq) AS seq FROM %.changes` + of + ` AND bound_result = '` + store.ResultBound + `'
+		{text(`SELECT ` + prefix("c", "seq, at, "+ChangeColumns) + ` FROM (SELECT max(seq) AS seq FROM %.changes` + of + ` AND ` + which + `
 			GROUP BY account_key, group_id, role) l JOIN %.changes c ON c.seq = l.seq ORDER BY c.account_key, c.group_id, c.role`), func(row Scanner) error {
 			c, err := ScanChange(row)
 			if err == nil {

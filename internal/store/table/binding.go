@@ -220,7 +220,7 @@ func (b Binding) settleDone(ctx context.Context, s store.Session, t store.Track,
 		}
 	}
 	_, err := s.ExecContext(ctx, `UPDATE `+b.in("changes")+` AS c SET `+sets+` FROM `+b.Dialect.Rows(1, "seq bigint, result text, rows bigint, digest text")+`
-		WHERE c.seq = k.seq`+b.Dialect.few("c.seq")+` AND c.`+string(t)+`_at IS NULL`, rows(done, func(d store.Done) map[string]any {
+		WHERE c.seq = k.seq`+b.Dialect.few("c.seq")+` AND (c.`+string(t)+`_at IS NULL OR c.`+string(t)+`_result = '`+store.ResultObserved+`' AND k.result = '`+store.ResultBound+`')`, rows(done, func(d store.Done) map[string]any {
 		return map[string]any{"seq": d.Seq, "result": d.Result, "rows": d.Rows, "digest": d.Digest}
 	}))
 	return err

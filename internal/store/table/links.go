@@ -148,8 +148,8 @@ func (b Binding) Holder(ctx context.Context, s store.Session, l store.Link) (str
 
 // DropLink implements store.Binding.
 func (b Binding) DropLink(ctx context.Context, account directory.ID) error {
-	n, err := affected(b.Write.ExecContext(ctx, `DELETE FROM `+b.in("links")+` WHERE source = `+b.mark(1)+` AND directory = `+b.mark(2)+` AND account_key = `+b.mark(3),
-		account.Source, account.Directory, account.ID))
+	n, err := affected(b.Write.ExecContext(ctx, `UPDATE `+b.in("links")+` SET state = 'none', app_id = '', tenant = '', how = 'missed', detail = '', tries = 0, next_at = `+b.Dialect.Now+`
+		WHERE source = `+b.mark(1)+` AND directory = `+b.mark(2)+` AND account_key = `+b.mark(3), account.Source, account.Directory, account.ID))
 	return wrap("drop the link of account "+account.ID, there(n, err))
 }
 

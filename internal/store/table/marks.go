@@ -46,15 +46,20 @@ func (m Marks) Add(ctx context.Context, s store.Session, marks []store.Mark) err
 
 // Create makes the table when it is not there. Several may do so at once: who loses tries again.
 func (m Marks) Create(ctx context.Context, s store.Session) error {
-	for try := 1; ; try++ {
+	var failed error
+	for range 3 {
 		there, err := m.there(ctx, s)
-		if err != nil || there {
+		if there || err != nil && failed == nil {
 			return err
 		}
-		if err = m.create(ctx, s); err != nil && try == 3 {
-			return fmt.Errorf("make the table of marks: %w\nhint: let somebody who may run, once:\n%s", err, m.Script())
+		if err != nil {
+			break // what failed has lost the transaction that this is
+		}
+		if failed = m.create(ctx, s); failed == nil {
+			return nil
 		}
 	}
+	return fmt.Errorf("make the table of marks: %w\nhint: let somebody who may run, once:\n%s", failed, m.Script())
 }
 
 func (m Marks) create(ctx context.Context, s store.Session) error {
@@ -67,8 +72,13 @@ func (m Marks) create(ctx context.Context, s store.Session) error {
 }
 
 func (m Marks) there(ctx context.Context, s store.Session) (there bool, err error) {
-	err = s.QueryRowContext(ctx, m.Exists).Scan(&there)
-	return there, wrap("look for "+m.Name, err)
+	if err := s.QueryRowContext(ctx, m.Exists).Scan(&there); err != nil || !there {
+		return there, wrap("look for "+m.Name, err)
+	}
+	if _, err := m.Of(ctx, s, []int64{0}); err != nil {
+		return false, fmt.Errorf("%w\nhint: the table of marks has another form; it is made by:\n%s", err, m.Script())
+	}
+	return true, nil
 }
 
 // Script is what Create runs, for somebody to run by hand.
