@@ -121,6 +121,9 @@ func bound(b *testing.B, site *rig.Site, db *sql.DB, begun map[string]time.Time)
 			took = append(took, at.Sub(from))
 		}
 	}
+	if err := rows.Err(); err != nil {
+		b.Fatal(err)
+	}
 	if len(took) != len(begun) {
 		b.Fatalf("%d of %d deliveries took effect", len(took), len(begun))
 	}

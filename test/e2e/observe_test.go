@@ -298,6 +298,9 @@ func (q *quarter) mustBeWhatTheApplicationHas(t *testing.T, db *sql.DB) {
 		}
 		got[id.String] = fmt.Sprintf("%s, %d teams", map[bool]string{true: "in", false: "out"}[in], teams)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the application's users (-want +got):\n%s", diff)
 	}

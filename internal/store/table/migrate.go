@@ -156,6 +156,6 @@ func (m Migrator) insert(ctx context.Context, tx *sql.Tx, into string, values ..
 	for i := range values {
 		marks[i] = m.Dialect.Mark(i + 1)
 	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO "+m.Dialect.Schema+into+" VALUES ("+strings.Join(marks, ", ")+") ON CONFLICT DO NOTHING", values...) //nolint:gosec // constants and placeholders
+	_, err := tx.ExecContext(ctx, "INSERT INTO "+m.Dialect.Schema+into+" VALUES ("+strings.Join(marks, ", ")+") ON CONFLICT DO NOTHING", values...)
 	return err
 }
