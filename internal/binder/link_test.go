@@ -65,7 +65,9 @@ func TestARecycledEmailInheritsNothing(t *testing.T) {
 		r.exec(`INSERT INTO app_users (email) VALUES ('a@example.com')`)
 		// They may be told twice: when nobody has the address for a moment, and when the link is found before the changes are tried again.
 		r.until("that the newcomer has what is theirs", func() bool { return len(r.rows(`SELECT 1 FROM app_members WHERE group_id = 'group_2'`)) == 1 })
-		r.until("that they are told", func() bool { return len(r.rows(`SELECT 1 FROM app_users WHERE external_id = 'alan' AND disabled = 0`)) == 1 })
+		r.until("that they are told", func() bool {
+			return len(r.rows(`SELECT 1 FROM app_users WHERE external_id = 'alan' AND disabled = 0`)) == 1
+		})
 		r.shows(`SELECT external_id, disabled FROM app_users ORDER BY id`, "ada 1", "alan 0")
 		r.shows(`SELECT group_id FROM app_members`, "group_2")
 	})
