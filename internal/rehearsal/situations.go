@@ -96,25 +96,14 @@ func (p *play) expand(ctx context.Context) error {
 		if err != nil || len(pending) == 0 {
 			return err
 		}
-		err = p.Store.Update(ctx, []directory.Scope{pending[0].Scope}, func(ctx context.Context, tx store.Tx) error {
-			chunk, err := tx.LoadExpansion(ctx, pending[0].ID, 1000)
-			if err != nil {
-				return err
-			}
-			if chunk.Group == "" {
-				chunk.State.EvaluateAccounts(chunk.Expansion, chunk.Members)
-			} else {
-				chunk.State.EvaluateMembers(chunk.Expansion, chunk.Members)
-			}
-			return tx.Save(ctx, store.Batch{
-				Delta: chunk.State.TakeDelta(), Progress: store.ExpansionProgress{ID: chunk.ID, Members: len(chunk.Members), Finished: chunk.Last},
-			})
-		})
-		if err != nil {
+		if _, err := store.Expand(ctx, p.Store, pending[0], expandAtOnce); err != nil {
 			return err
 		}
 	}
 }
+
+// expandAtOnce is more than a rehearsal has people.
+const expandAtOnce = 1000
 
 // look takes the changes since the last look into the steps. One that did not bind is an error.
 func (p *play) look(ctx context.Context) error {
@@ -122,11 +111,7 @@ func (p *play) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seqs := make([]int64, len(rows))
-	for i, row := range rows {
-		seqs[i] = row.Seq
-	}
-	settled, err := p.Store.Settled(ctx, seqs)
+	settled, err := p.Store.Settled(ctx, store.Seqs(rows))
 	if err != nil {
 		return err
 	}

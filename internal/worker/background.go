@@ -7,7 +7,6 @@ import (
 	"maps"
 	"time"
 
-	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/queue"
 )
@@ -98,37 +97,16 @@ func (w *Worker) expandSome(ctx context.Context) (more bool, err error) {
 
 // expand does one chunk of an expansion.
 func (w *Worker) expand(ctx context.Context, p store.PendingExpansion) error {
-	var chunk store.Chunk
-	var batch store.Batch
-	err := w.Store.Update(ctx, []directory.Scope{p.Scope}, func(ctx context.Context, tx store.Tx) (err error) {
-		if chunk, err = tx.LoadExpansion(ctx, p.ID, w.Chunk); err != nil {
-			return err
-		}
-		if p.Group == "" {
-			chunk.State.EvaluateAccounts(p.Expansion, chunk.Members)
-		} else {
-			chunk.State.EvaluateMembers(p.Expansion, chunk.Members)
-		}
-		batch = store.Batch{Delta: chunk.State.TakeDelta(), Progress: progress(chunk)}
-		return tx.Save(ctx, batch)
-	})
+	saved, err := store.Expand(ctx, w.Store, p, w.Chunk)
 	if err != nil {
 		return err
 	}
-	if len(batch.Delta.Changes) > 0 {
+	if len(saved.Delta.Changes) > 0 {
 		w.Changed()
 	}
-	w.metrics.changed(batch.Delta.Changes)
-	w.metrics.expanded.Add(float64(len(chunk.Members)))
+	w.metrics.changed(saved.Delta.Changes)
+	w.metrics.expanded.Add(float64(saved.Progress.Members))
 	return nil
-}
-
-func progress(c store.Chunk) store.ExpansionProgress {
-	p := store.ExpansionProgress{ID: c.ID, Cursor: c.Cursor, Members: len(c.Members), Finished: c.Last}
-	if len(c.Members) > 0 {
-		p.Cursor = c.Members[len(c.Members)-1]
-	}
-	return p
 }
 
 // poke wakes whoever looks at a ticker, without waiting for its tick.

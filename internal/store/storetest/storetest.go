@@ -130,22 +130,8 @@ func Fold(ctx context.Context, s store.Store, events []directory.Event) error {
 func Expand(ctx context.Context, s store.Store, limit int) (bool, error) {
 	pending, err := s.Expansions(ctx, 10)
 	for _, p := range pending {
-		err = errors.Join(err, s.Update(ctx, []directory.Scope{p.Scope}, func(ctx context.Context, tx store.Tx) error {
-			c, err := tx.LoadExpansion(ctx, p.ID, limit)
-			if err != nil {
-				return err
-			}
-			if c.Group == "" {
-				c.State.EvaluateAccounts(c.Expansion, c.Members)
-			} else {
-				c.State.EvaluateMembers(c.Expansion, c.Members)
-			}
-			progress := store.ExpansionProgress{ID: c.ID, Cursor: c.Cursor, Members: len(c.Members), Finished: c.Last}
-			if n := len(c.Members); n > 0 {
-				progress.Cursor = c.Members[n-1]
-			}
-			return tx.Save(ctx, store.Batch{Delta: c.State.TakeDelta(), Progress: progress})
-		}))
+		_, failed := store.Expand(ctx, s, p, limit)
+		err = errors.Join(err, failed)
 	}
 	return len(pending) > 0, err
 }
@@ -711,6 +697,17 @@ func testReader(t *testing.T, b Backend) {
 		got, err := s.Accounts(t.Context(), store.AccountFilter{Who: who, Directory: "directory_1"})
 		if err != nil || len(got) != 1 || !slices.Equal(got[0].Groups, []store.GroupRow{{ID: "eng", Name: "ENG"}}) || !got[0].EffectivelyActive {
 			t.Errorf("Accounts(%s) = %+v, %v, want Ada with her group", who, got, err)
+		}
+	}
+	for name, c := range map[string]struct {
+		filter store.AccountFilter
+		want   int
+	}{
+		"a key": {store.AccountFilter{Key: "idp-ada"}, 2}, "no key": {store.AccountFilter{Key: "ada@example.com"}, 0},
+		"an address": {store.AccountFilter{Email: "ADA@example.com", Key: "idp-ada"}, 1}, "no address": {store.AccountFilter{Email: "idp-ada"}, 0},
+	} {
+		if got, err := s.Accounts(t.Context(), c.filter); err != nil || len(got) != c.want {
+			t.Errorf("Accounts() by %s = %+v, %v, want %d", name, got, err, c.want)
 		}
 	}
 	entry, err := s.Event(t.Context(), "workos", "event_1")
