@@ -24,6 +24,7 @@ import (
 	"github.com/rollcallhq/rollcall/internal/app"
 	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/internal/provider/workos"
+	"github.com/rollcallhq/rollcall/internal/spelling"
 	"github.com/rollcallhq/rollcall/secrets"
 	"github.com/rollcallhq/rollcall/verify"
 )
@@ -102,7 +103,7 @@ func (c *cli) payload(what string) (body []byte, id string, err error) {
 // noSample is the error of a name that is neither a file nor a sample.
 func noSample(name string) error {
 	hint := "there is " + strings.Join(workos.Samples(), ", ")
-	if near := config.Nearest(name, workos.Samples()); near != "" {
+	if near := spelling.Nearest(name, workos.Samples()); near != "" {
 		hint = "did you mean " + near + "?"
 	}
 	return fmt.Errorf("%w: %s is no sample, and no file\nhint: %s", errUsage, name, hint)

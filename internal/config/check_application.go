@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/spelling"
 )
 
 // bindingName is what marks and metrics can bear.
@@ -140,7 +141,7 @@ func kindMeant(on string) string {
 		thing, _, _ := strings.Cut(string(k), ".")
 		all = append(all, string(k), thing+".*")
 	}
-	if near := Nearest(on, all); near != "" {
+	if near := spelling.Nearest(on, all); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	of := slices.DeleteFunc(slices.Clone(all), func(k string) bool {

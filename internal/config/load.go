@@ -20,6 +20,8 @@ import (
 	"github.com/knadh/koanf/providers/structs"
 	"github.com/knadh/koanf/v2"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/rollcallhq/rollcall/internal/spelling"
 )
 
 // Options says where a configuration comes from besides its defaults.
@@ -392,7 +394,7 @@ func suggest(key string, known map[string]bool) string {
 	name := key
 	key = generic(key)
 	list, _, _ := strings.Cut(key, "[]") // the keys of another list are not meant
-	near := Nearest(key, slices.DeleteFunc(slices.Sorted(maps.Keys(known)), func(k string) bool {
+	near := spelling.Nearest(key, slices.DeleteFunc(slices.Sorted(maps.Keys(known)), func(k string) bool {
 		other, _, inList := strings.Cut(k, "[]")
 		return inList && list != key && other != list
 	}))

@@ -6,7 +6,7 @@ package layout
 var rooms = map[string][]string{
 	"cmd/rollcall": {
 		"handlers", "internal/app", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
-		"internal/provider/*", "internal/rehearsal", "internal/simulator", "internal/store", "queue", "secrets", "verify",
+		"internal/provider/*", "internal/rehearsal", "internal/simulator", "internal/spelling", "internal/store", "queue", "secrets", "verify",
 	},
 
 	// app alone opens outside services, so it alone names the two databases.
@@ -15,7 +15,7 @@ var rooms = map[string][]string{
 		"internal/provider/*", "internal/rehearsal", "internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/worker", "queue",
 		"secrets", "verify",
 	},
-	"internal/config": {"internal/directory", "internal/provider", "internal/provider/*", "queue", "secrets", "verify"},
+	"internal/config": {"internal/directory", "internal/provider", "internal/provider/*", "internal/spelling", "queue", "secrets", "verify"},
 
 	"handlers":           {"internal/provider", "queue", "secrets", "verify"},
 	"handlers/admin":     {"handlers", "internal/store", "queue"},
@@ -29,13 +29,14 @@ var rooms = map[string][]string{
 	"internal/provider/*":     {"internal/directory", "internal/provider", "verify"},
 	"internal/store":          {"internal/directory"},
 	"internal/store/table":    {"internal/directory", "internal/store"},
-	"internal/store/postgres": {"internal/directory", "internal/store", "internal/store/table"},
+	"internal/store/postgres": {"internal/directory", "internal/spelling", "internal/store", "internal/store/table"},
 	"internal/store/sqlite":   {"internal/directory", "internal/store", "internal/store/table"},
 
 	"verify":             {},
 	"queue":              {},
 	"secrets":            {},
 	"internal/directory": {},
+	"internal/spelling":  {},
 
 	// Suites and servers for tests. Nothing but tests, and each other, may import them.
 	"internal/directory/directorytest": {"internal/directory"},

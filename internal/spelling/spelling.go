@@ -1,4 +1,5 @@
-package config
+// Package spelling knows which of some words somebody meant who misspelt one.
+package spelling
 
 // nearly is how many letters a misspelt name may be away from the one that was meant; two that changed places are two.
 const nearly = 2

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/rollcallhq/rollcall/internal/spelling"
 )
 
 // Compile rewrites the named parameters of a statement, @name, to $1, $2, …, and returns the name of each: names[i] is
@@ -143,34 +145,9 @@ var ordinal = regexp.MustCompile(`(^|[^\pL\pN_$])\$[0-9]`)
 
 // meant is the known name that is nearest to this one, as part of a message.
 func meant(name string, known []string) string {
-	best, least := "", 3 // a misspelling is two letters, at most
-	for _, k := range known {
-		if d := letters(strings.ToLower(name), k); d < least {
-			best, least = k, d
-		}
-	}
-	if best == "" {
+	near := spelling.Nearest(strings.ToLower(name), known)
+	if near == "" {
 		return ""
 	}
-	return "; did you mean @" + best + "?"
-}
-
-// letters is how many letters have to be put in, taken out or replaced to make one name the other.
-func letters(a, b string) int {
-	row := make([]int, len(b)+1) // from the part of a so far to each beginning of b
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0]++
-		for j := range len(b) {
-			least := min(row[j], row[j+1]) + 1
-			if a[i] == b[j] {
-				least = min(least, diagonal)
-			}
-			diagonal, row[j+1] = row[j+1], min(least, diagonal+1)
-		}
-	}
-	return row[len(b)]
+	return "; did you mean @" + near + "?"
 }
