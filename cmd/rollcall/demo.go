@@ -152,9 +152,25 @@ func (d *demo) interrupted(ctx context.Context, cause error) error {
 	}
 }
 
-// connect waits until the service is ready, and makes the sender and a view of the database.
+// connect waits until the service is ready and has made its tables, and makes the sender and a view of the database.
 func (d *demo) connect(ctx context.Context, ended chan error) error {
-	for ready := false; !ready; {
+	if err := await(ctx, ended, func() bool { return d.app.Ready(ctx) == nil }); err != nil {
+		return err
+	}
+	d.config.Public.Address, d.config.Ops.Address = d.app.Addr("public").String(), d.app.Addr("ops").String()
+	var err error
+	if d.store, err = app.OpenStore(ctx, d.config, version); err != nil {
+		return err
+	}
+	if err := await(ctx, ended, func() bool { return app.Prepared(ctx, d.store) == nil }); err != nil {
+		return err
+	}
+	return d.makeSender(ctx)
+}
+
+// await waits until something is done, as long as the service runs.
+func await(ctx context.Context, ended chan error, done func() bool) error {
+	for !done() {
 		select {
 		case err := <-ended:
 			ended <- nil
@@ -162,15 +178,9 @@ func (d *demo) connect(ctx context.Context, ended chan error) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
-			ready = d.app.Ready(ctx) == nil
 		}
 	}
-	d.config.Public.Address, d.config.Ops.Address = d.app.Addr("public").String(), d.app.Addr("ops").String()
-	var err error
-	if d.store, err = app.OpenStore(ctx, d.config, version); err != nil {
-		return err
-	}
-	return d.makeSender(ctx)
+	return nil
 }
 
 func (d *demo) makeSender(ctx context.Context) error {
@@ -210,8 +220,11 @@ func (d *demo) url() string { return "https://" + d.config.Public.Address + "/we
 
 // stay keeps the service up and says how to look around.
 func (d *demo) stay(ctx context.Context) error {
-	file := filepath.Join(d.dir, "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(d.config.Redacted()), 0o600); err != nil {
+	file, draft := filepath.Join(d.dir, "rollcall.yaml"), filepath.Join(d.dir, "draft")
+	if err := os.WriteFile(draft, []byte(d.config.Redacted()), 0o600); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if err := os.Rename(draft, file); err != nil { // whoever waits for it finds it whole
 		return fmt.Errorf("demo: %w", err)
 	}
 	who, err := d.somebody(ctx)

@@ -344,7 +344,7 @@ func TestASlowBindingDoesNotDelayTheFold(t *testing.T) {
 	})
 	r.fold(joins("ada"))
 	r.until("a binding that runs", func() bool {
-		return len(r.rows(`SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%' AND clock_timestamp() - query_start > interval '200 ms'`)) > 0
+		return len(r.rows(`SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep%' AND clock_timestamp() - query_start > interval '200 ms'`)) > 0
 	})
 	for i := range 20 {
 		r.fold(joins("ada", named(fmt.Sprint(i))))
