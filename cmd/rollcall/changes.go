@@ -44,14 +44,13 @@ type boundJSON struct {
 
 // linesOf adds to changes who they are in the application, and what came of them.
 func linesOf(ctx context.Context, s store.Store, rows []store.ChangeRow) ([]lineJSON, error) {
-	seqs, lanes := make([]int64, len(rows)), make([]store.Lane, 0, len(rows))
-	for i, r := range rows {
-		seqs[i] = r.Seq
+	lanes := make([]store.Lane, 0, len(rows))
+	for _, r := range rows {
 		if r.Account != "" {
 			lanes = append(lanes, r.Lane())
 		}
 	}
-	settled, err := s.Settled(ctx, seqs)
+	settled, err := s.Settled(ctx, store.Seqs(rows))
 	if err != nil {
 		return nil, err
 	}
@@ -203,40 +202,29 @@ func (c *cli) tailChanges(ctx context.Context, s store.Store, how tail) error {
 
 // tailPage prints changes after the cursor, and moves it.
 func (c *cli) tailPage(ctx context.Context, s store.Store, cursor *string, limit int) (int, error) {
-	rows, cursors, err := feed(ctx, s, *cursor, limit)
+	rows, err := s.Feed(ctx, *cursor, limit)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, noCursor(err)
+	}
 	if err != nil {
 		return 0, err
 	}
-	lines, err := linesOf(ctx, s, rows)
+	changes := make([]store.ChangeRow, len(rows))
+	for i, r := range rows {
+		changes[i] = r.ChangeRow
+	}
+	lines, err := linesOf(ctx, s, changes)
 	if err != nil {
 		return 0, err
 	}
 	for i, l := range lines {
-		l.Cursor = cursors[i]
+		l.Cursor = rows[i].Cursor
 		if err := c.printLine(l); err != nil {
 			return 0, err
 		}
 		*cursor = l.Cursor
 	}
 	return len(lines), nil
-}
-
-// feed reads changes one by one, so that there is a cursor after each.
-func feed(ctx context.Context, s store.Store, cursor string, limit int) (rows []store.ChangeRow, cursors []string, err error) {
-	for len(rows) < limit {
-		some, next, err := s.Feed(ctx, cursor, 1)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, nil, noCursor(err)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if len(some) == 0 {
-			break
-		}
-		rows, cursors, cursor = append(rows, some...), append(cursors, next), next
-	}
-	return rows, cursors, nil
 }
 
 func noCursor(err error) error {

@@ -46,6 +46,7 @@ type changeJSON struct {
 	Kind    string          `json:"kind"`
 	Account string          `json:"account,omitempty"`
 	Group   string          `json:"group,omitempty"`
+	Role    string          `json:"role,omitempty"`
 	Event   string          `json:"event"`
 	Before  *directory.Face `json:"before,omitempty"`
 	After   *directory.Face `json:"after,omitempty"`
@@ -63,7 +64,7 @@ func changesOf(rows []store.ChangeRow) []changeJSON {
 	out := make([]changeJSON, 0, len(rows))
 	for _, r := range rows {
 		out = append(out, changeJSON{
-			Seq: r.Seq, At: r.At, Kind: string(r.Kind), Account: r.Account, Group: r.Group, Event: r.Event, Before: r.Before, After: r.After,
+			Seq: r.Seq, At: r.At, Kind: string(r.Kind), Account: r.Account, Group: r.Group, Role: r.Role, Event: r.Event, Before: r.Before, After: r.After,
 		})
 	}
 	return out
@@ -191,6 +192,9 @@ func (ch changeJSON) sentence() string {
 	}
 	if ch.Group != "" {
 		parts = append(parts, "group", ch.Group)
+	}
+	if ch.Role != "" {
+		parts = append(parts, "role", ch.Role)
 	}
 	if ch.After != nil && ch.After.Email != "" {
 		parts = append(parts, "<"+ch.After.Email+">")

@@ -17,7 +17,6 @@ import (
 // how the application was told, what a probe found afterwards, and who answers for it.
 type stepJSON struct {
 	changeJSON
-	Role  string        `json:"role,omitempty"`
 	Owner string        `json:"owner,omitempty"`
 	Cause *eventJSON    `json:"cause,omitempty"` // absent when the ledger does not hold it any more
 	Bound *boundJSON    `json:"bound,omitempty"` // absent while it waits
@@ -51,10 +50,7 @@ func story(ctx context.Context, s store.Store, account directory.ID, owners bind
 	if err != nil {
 		return nil, err
 	}
-	seqs := make([]int64, len(changes))
-	for i, c := range changes {
-		seqs[i] = c.Seq
-	}
+	seqs := store.Seqs(changes)
 	settled, err := s.Settled(ctx, seqs)
 	if err != nil {
 		return nil, err
@@ -88,7 +84,7 @@ func story(ctx context.Context, s store.Store, account directory.ID, owners bind
 			}
 		}
 		out[i] = stepJSON{
-			changeJSON: changesOf(changes[i : i+1])[0], Role: row.Role, Owner: owners.Of(row.Change), Cause: causes[row.Event], Ran: ran[row.Seq], Found: found[row.Seq],
+			changeJSON: changesOf(changes[i : i+1])[0], Owner: owners.Of(row.Change), Cause: causes[row.Event], Ran: ran[row.Seq], Found: found[row.Seq],
 			untold: untold,
 		}
 		if done, is := settled[row.Seq]; is {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -254,32 +253,11 @@ func Inventory(ctx context.Context, c config.Config) (a inventory.Application, d
 		DB: db.SQL, Kind: db.Kind, Accounts: c.Application.Inventory.Accounts, Memberships: c.Application.Inventory.Memberships, Protected: c.Application.Protected,
 	}
 	if c.Application.Tenant.SQL != "" {
-		text, names, err := db.Compile(c.Application.Tenant.SQL, binder.Parameters)
+		b, err := NewBinder(c, nil, db, zerolog.Nop(), nil)
 		if err != nil {
-			return a, nil, errors.Join(fmt.Errorf("%w: application.tenant.sql: %w", config.ErrInvalid, err), db.SQL.Close())
+			return a, nil, errors.Join(err, db.SQL.Close())
 		}
-		a.Tenant = func(ctx context.Context, organization string) (string, bool, error) {
-			return tenant(ctx, db.SQL, text, names, organization)
-		}
+		a.Tenant = b.Tenant
 	}
 	return a, db.SQL.Close, nil
-}
-
-// tenant asks for the application's tenant of an organization, which is the only thing that is known of whoever it is about.
-func tenant(ctx context.Context, db *sql.DB, text string, names []string, organization string) (id string, known bool, err error) {
-	args := make([]any, len(names))
-	for i, name := range names {
-		if name == "organization_id" && organization != "" {
-			args[i] = organization
-		}
-	}
-	var found sql.NullString
-	err = db.QueryRowContext(ctx, text, args...).Scan(&found)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", false, nil
-	}
-	if err != nil {
-		return "", false, fmt.Errorf("application.tenant.sql: %w\nhint: `rollcall config check` prepares it", err)
-	}
-	return found.String, found.Valid, nil
 }

@@ -190,17 +190,19 @@ func (b *Binder) later(link store.Link) store.Link {
 	return link
 }
 
-// heir returns the key of an active account of the directory that has the address of an account that is not active, or "": by
-// that address the row is theirs.
-func (a *attempt) heir(ctx context.Context, link store.Link) (string, error) {
+// unlessInherited returns the link of an account that is not active to a row that was found by its address, unless an active account
+// of the directory has that address now: then it is not known whose the row is.
+func (a *attempt) unlessInherited(ctx context.Context, link store.Link) (store.Link, error) {
 	active := true
-	rows, err := a.Store.Accounts(ctx, store.AccountFilter{Source: link.Source, Directory: link.Directory, Who: link.Email, Active: &active})
+	rows, err := a.Store.Accounts(ctx, store.AccountFilter{Source: link.Source, Directory: link.Directory, Email: link.Email, Active: &active})
 	for _, row := range rows {
-		if row.ID != link.ID && strings.EqualFold(row.Email, link.Email) {
-			return row.ID.ID, nil
+		if row.ID != link.ID {
+			link.State, link.Detail = store.Ambiguous, fmt.Sprintf("link.by_email gives %s, and %s, who is active, has the same address", link.AppID, row.ID.ID)
+			link.AppID, link.How = "", ""
+			break
 		}
 	}
-	return "", err
+	return link, err
 }
 
 // resolve asks the application which row an account is. A tenant that is known already is not asked for.
@@ -236,19 +238,11 @@ func (a *attempt) resolve(ctx context.Context, v values, tenant string) (store.L
 		case len(ids) > 1:
 			link.State, link.Detail = store.Ambiguous, way.name+" gives several rows: "+strings.Join(ids, ", ")
 			return link, nil
-		case len(ids) == 1 && way.how == byEmail && !face(c.Change).Active:
-			heir, err := a.heir(ctx, link)
-			if err != nil {
-				return link, err
-			}
-			if heir != "" {
-				link.State, link.Detail = store.Ambiguous, fmt.Sprintf("%s gives %s, and %s, who is active, has the same address", way.name, ids[0], heir)
-				return link, nil
-			}
-			link.State, link.AppID, link.How = store.Linked, ids[0], way.how
-			return link, nil
 		case len(ids) == 1:
 			link.State, link.AppID, link.How = store.Linked, ids[0], way.how
+			if way.how == byEmail && !face(c.Change).Active {
+				return a.unlessInherited(ctx, link)
+			}
 			return link, nil
 		}
 	}
@@ -269,6 +263,19 @@ func (a *attempt) tenantsOf(ctx context.Context, v values) ([]string, error) {
 		a.tenants[key] = found
 	}
 	return found, err
+}
+
+// Tenant asks for the application's tenant of an organization. It is not known where there is none, or more than one.
+func (b *Binder) Tenant(ctx context.Context, organization string) (tenant string, known bool, err error) {
+	about := values{change: store.ChangeRow{Change: directory.Change{After: &directory.Face{Organization: organization}}}}
+	err = b.read(ctx, func(ctx context.Context, a *attempt) error {
+		found, err := a.tenantsOf(ctx, about)
+		if known = len(found) == 1; known {
+			tenant = found[0]
+		}
+		return err
+	})
+	return tenant, known, err
 }
 
 // severalRows is how many rows of a lookup are read: one is an answer, and more are named.
@@ -326,16 +333,14 @@ func (b *Binder) read(ctx context.Context, fn func(ctx context.Context, a *attem
 
 // account returns an account as it is now, or ErrNotFound.
 func (b *Binder) account(ctx context.Context, id directory.ID) (store.AccountRow, error) {
-	rows, err := b.Store.Accounts(ctx, store.AccountFilter{Source: id.Source, Directory: id.Directory, Who: id.ID, Limit: 1000})
+	rows, err := b.Store.Accounts(ctx, store.AccountFilter{Source: id.Source, Directory: id.Directory, Key: id.ID, Limit: 1})
+	if err == nil && len(rows) == 0 {
+		err = fmt.Errorf("account %s of %s: %w", id.ID, id.Directory, store.ErrNotFound)
+	}
 	if err != nil {
 		return store.AccountRow{}, err
 	}
-	for _, row := range rows {
-		if row.ID == id {
-			return row, nil
-		}
-	}
-	return store.AccountRow{}, fmt.Errorf("account %s of %s: %w", id.ID, id.Directory, store.ErrNotFound)
+	return rows[0], nil
 }
 
 // told is a change that tells an account as it is now.

@@ -100,19 +100,9 @@ func (b *Binder) claimPosts(ctx context.Context, lanes []store.Lane) (mine []sto
 	if err != nil {
 		return nil, nil, err
 	}
-	keys := make([]int64, len(lanes))
-	for i, l := range lanes {
-		keys[i] = lockKey(store.Posted, l)
-	}
-	locked, err := numbers(conn.QueryContext(asking, `SELECT k FROM unnest($1::bigint[]) AS k WHERE pg_try_advisory_lock(k)`, keys))
-	if err != nil {
+	if mine, err = tryLocks(asking, conn, "pg_try_advisory_lock", store.Posted, lanes); err != nil {
 		giveUp(conn)
-		return nil, nil, fmt.Errorf("lock %d accounts: %w", len(lanes), err)
-	}
-	for i, l := range lanes {
-		if locked[keys[i]] {
-			mine = append(mine, l)
-		}
+		return nil, nil, err
 	}
 	return mine, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), overtime)

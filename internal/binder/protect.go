@@ -83,9 +83,11 @@ func (a *attempt) lastWord(ctx context.Context, c store.WaitingChange) (last sto
 			return last, err
 		}
 		for _, earlier := range changes {
-			f.After = earlier.Seq
+			if f.After = earlier.Seq; earlier.Seq >= c.Seq {
+				return last, nil
+			}
 			says := earlier.Kind == directory.AccountActivated || earlier.Kind == directory.AccountDeactivated
-			if says && earlier.Seq < c.Seq && ownCause(earlier.Event) != "link" {
+			if says && ownCause(earlier.Event) != "link" {
 				last = earlier
 			}
 		}

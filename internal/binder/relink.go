@@ -41,10 +41,10 @@ func (b *Binder) lookAgain(ctx context.Context) (wrong error) {
 			err = errors.Join(err, failed)
 			moved += len(links)
 		}
-		if err != nil && trouble(err) || moved == 0 {
-			return err
-		}
 		wrong = errors.Join(wrong, err)
+		if err != nil && trouble(err) || moved == 0 {
+			return wrong
+		}
 	}
 	return wrong
 }

@@ -135,15 +135,19 @@ func (s *session) claim(ctx context.Context, track store.Track, lanes []store.La
 	if s.database.Kind == SQLite {
 		return lanes, nil // the transaction is the lock of all
 	}
+	return tryLocks(ctx, s, "pg_try_advisory_xact_lock", track, lanes)
+}
+
+// tryLocks returns those of the lanes whose locks were free, and are taken now by this function of PostgreSQL's.
+func tryLocks(ctx context.Context, s store.Session, try string, track store.Track, lanes []store.Lane) (mine []store.Lane, err error) {
 	keys := make([]int64, len(lanes))
 	for i, l := range lanes {
 		keys[i] = lockKey(track, l)
 	}
-	locked, err := numbers(s.QueryContext(ctx, `SELECT k FROM unnest($1::bigint[]) AS k WHERE pg_try_advisory_xact_lock(k)`, keys))
+	locked, err := numbers(s.QueryContext(ctx, `SELECT k FROM unnest($1::bigint[]) AS k WHERE `+try+`(k)`, keys))
 	if err != nil {
 		return nil, fmt.Errorf("lock %d accounts: %w", len(lanes), err)
 	}
-	var mine []store.Lane
 	for i, l := range lanes {
 		if locked[keys[i]] {
 			mine = append(mine, l)

@@ -78,10 +78,10 @@ type Binding interface {
 	SaveExemption(ctx context.Context, e Exemption) error
 	DropExemption(ctx context.Context, tenant, appID string) error // ErrNotFound
 
-	// Feed returns changes after a cursor that an earlier call returned, "" for the first, in an order in which those of one
-	// directory keep theirs, and the cursor after them. It never passes a change whose transaction is still open. A cursor that
+	// Feed returns changes after a cursor that came with one before, "" for the first, in an order in which those of one
+	// directory keep theirs. It never passes a change whose transaction is still open. A cursor that
 	// is none, or of a database that this one was restored from and has not caught up with, is ErrNotFound.
-	Feed(ctx context.Context, cursor string, limit int) (rows []ChangeRow, next string, err error)
+	Feed(ctx context.Context, cursor string, limit int) ([]FeedRow, error)
 
 	// Drop removes dead events and writes into the ledger, in place of why they were parked, that somebody dropped them and
 	// why. It returns how many.
@@ -90,8 +90,8 @@ type Binding interface {
 
 // BindingTx is what fn may do within Update beyond folding, for the directories whose locks it holds.
 type BindingTx interface {
-	// Announced returns all that was announced of a directory, and all that the application was told of it: what bound
-	// changes told last of each account, grant and role, of each group, and of the directory. An account of which only roles
+	// Announced returns all that was announced of a directory, and all that the application was told of it: what changes that took
+	// effect by its SQL or a POST, or may have done so in part before they were laid aside, told last of each account, grant and role, of each group, and of the directory. An account of which only roles
 	// were told is told active.
 	Announced(ctx context.Context, scope directory.Scope) (announced, told directory.Announced, err error)
 
@@ -178,6 +178,21 @@ func (c ChangeRow) Lane() Lane {
 func (c ChangeRow) Fingerprint() string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{c.Source, c.Directory, string(c.Kind), c.Account, c.Group, c.Role, c.Event}, "\x00")))
 	return hex.EncodeToString(sum[:8])
+}
+
+// Seqs are the numbers of changes.
+func Seqs(changes []ChangeRow) []int64 {
+	seqs := make([]int64, len(changes))
+	for i, c := range changes {
+		seqs[i] = c.Seq
+	}
+	return seqs
+}
+
+// FeedRow is a change of the feed, and the cursor to go on with after it.
+type FeedRow struct {
+	ChangeRow
+	Cursor string
 }
 
 // Done is what came of a change.

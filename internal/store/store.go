@@ -183,7 +183,9 @@ type EventFilter struct {
 // AccountFilter narrows Accounts; zero fields do not narrow.
 type AccountFilter struct {
 	Source, Directory string
-	Who               string // an account key, idp_id, provider's user id, or email (without regard to case)
+	Key               string // the account's
+	Email             string // without regard to case
+	Who               string // an account key, idp_id, provider's user id, or email (without regard to case): walks a whole directory
 	Active            *bool
 	Limit             int // 0 is 50
 }

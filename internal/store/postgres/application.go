@@ -1,10 +1,8 @@
 package postgres
 
 import (
-	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,12 +26,4 @@ func OpenApplication(dsn string, connections int) (*sql.DB, error) {
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxIdleTime(time.Minute)
 	return db, nil
-}
-
-// Version returns the server's version, as it says it.
-func Version(ctx context.Context, db *sql.DB) (version string, err error) {
-	if err := db.QueryRowContext(ctx, `SHOW server_version`).Scan(&version); err != nil {
-		return "", fmt.Errorf("ask the application's database: %w\nhint: is application.dsn right, and the server up?", err)
-	}
-	return version, nil
 }

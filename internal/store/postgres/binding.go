@@ -102,42 +102,41 @@ var cursors = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 // Feed implements store.Binding. Numbers of transactions rise within a directory, because they are given after its lock; all
 // below the snapshot's xmin have ended. Numbers that this cluster has not given yet came with a backup from another one:
 // their changes become this moment's, which keeps their order. A cursor with such a number is none.
-func (s *Store) Feed(ctx context.Context, cursor string, limit int) (rows []store.ChangeRow, next string, err error) {
+func (s *Store) Feed(ctx context.Context, cursor string, limit int) ([]store.FeedRow, error) {
 	if cursor == "" {
 		cursor = "0-0"
 	}
 	at := cursors.FindStringSubmatch(cursor)
 	if at == nil {
-		return nil, "", fmt.Errorf("cursor %q: %w", cursor, store.ErrNotFound)
+		return nil, fmt.Errorf("cursor %q: %w", cursor, store.ErrNotFound)
 	}
 	if limit == 0 {
 		limit = 50
 	}
 	db := s.Reader.DB
 	if _, err := db.ExecContext(ctx, `UPDATE rollcall.changes SET tx = pg_current_xact_id() WHERE tx >= pg_snapshot_xmax(pg_current_snapshot())`); err != nil {
-		return nil, "", fmt.Errorf("take over changes of another cluster: %w", err)
+		return nil, fmt.Errorf("take over changes of another cluster: %w", err)
 	}
 	var known bool
 	if err := db.QueryRowContext(ctx, `SELECT $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot())`, at[1]).Scan(&known); err != nil {
-		return nil, "", fmt.Errorf("read the feed: %w", err)
+		return nil, fmt.Errorf("read the feed: %w", err)
 	}
 	if !known {
-		return nil, "", fmt.Errorf("cursor %q is of another database: %w\nhint: read the feed from its beginning", cursor, store.ErrNotFound)
+		return nil, fmt.Errorf("cursor %q is of another database: %w\nhint: read the feed from its beginning", cursor, store.ErrNotFound)
 	}
 	seq, _ := strconv.ParseInt(at[2], 10, 64) // it is digits, and few
 	found, err := db.QueryContext(ctx, `SELECT seq, at, `+table.ChangeColumns+`, tx::text FROM rollcall.changes
 		WHERE (tx, seq) > ($1::text::xid8, $2) AND tx < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY changes.tx, seq LIMIT $3`, at[1], seq, limit)
-	next = cursor
-	rows, err = table.All(found, err, func(row table.Scanner) (store.ChangeRow, error) {
+	rows, err := table.All(found, err, func(row table.Scanner) (f store.FeedRow, err error) {
 		var tx string
-		c, err := table.ScanChange(table.And(row, &tx))
-		next = tx + "-" + strconv.FormatInt(c.Seq, 10)
-		return c, err
+		f.ChangeRow, err = table.ScanChange(table.And(row, &tx))
+		f.Cursor = tx + "-" + strconv.FormatInt(f.Seq, 10)
+		return f, err
 	})
 	if err != nil {
-		return nil, "", fmt.Errorf("read the feed: %w", err)
+		return nil, fmt.Errorf("read the feed: %w", err)
 	}
-	return rows, next, nil
+	return rows, nil
 }
 
 // flush sends what Save has queued, so that what is asked next sees it.

@@ -51,7 +51,7 @@ func (t *tx) Load(ctx context.Context, need directory.Need, events []store.Event
 	users := map[directory.ID]string{}
 	var l load
 	into(&l, table.ScanEntry, func(e store.Entry) { known[e.EventKey] = e },
-		`SELECT `+prefix("e", table.EventColumns)+` FROM unnest($1::text[], $2::text[]) AS k(source, id)
+		`SELECT `+table.Prefix("e", table.EventColumns)+` FROM unnest($1::text[], $2::text[]) AS k(source, id)
 		JOIN rollcall.events e ON e.source = k.source COLLATE "C" AND e.id = k.id COLLATE "C"`,
 		column(events, func(k store.EventKey) string { return k.Source }), column(events, func(k store.EventKey) string { return k.ID }))
 	l.directories(state, need.Scopes)
@@ -91,28 +91,28 @@ const (
 )
 
 var (
-	userByID = `SELECT ` + prefix("r", table.BearerColumns) + byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.user_id = k.id COLLATE "C"`
+	userByID = `SELECT ` + table.Prefix("r", table.BearerColumns) + byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.user_id = k.id COLLATE "C"`
 	// what an account key leads to: the users that bear it
-	userByKey = `SELECT ` + prefix("r", table.UserColumns) + byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.account_key = k.id COLLATE "C"`
+	userByKey = `SELECT ` + table.Prefix("r", table.UserColumns) + byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.account_key = k.id COLLATE "C"`
 	edgeByKey = byID + ` JOIN rollcall.users r ON r.source` + same + ` AND r.account_key = k.id COLLATE "C"
 		JOIN rollcall.memberships m ON m.source = r.source AND m.directory = r.directory AND m.user_id = r.user_id`
 )
 
 func (l *load) directories(state *directory.State, scopes []directory.Scope) {
 	into(l, table.ScanDirectory, state.PutDirectory,
-		`SELECT `+prefix("r", table.DirectoryColumns)+` FROM unnest($1::text[], $2::text[]) AS k(source, directory) JOIN rollcall.directories r ON r.source`+same,
+		`SELECT `+table.Prefix("r", table.DirectoryColumns)+` FROM unnest($1::text[], $2::text[]) AS k(source, directory) JOIN rollcall.directories r ON r.source`+same,
 		column(scopes, func(s directory.Scope) string { return s.Source }), column(scopes, func(s directory.Scope) string { return s.Directory }))
 }
 
 func (l *load) groups(state *directory.State, groups []directory.ID) {
 	s, d, n := ids(groups)
 	into(l, table.ScanGroup, state.PutGroup,
-		`SELECT `+prefix("r", table.GroupColumns)+byID+` JOIN rollcall.groups r ON r.source`+same+` AND r.group_id = k.id COLLATE "C"`, s, d, n)
+		`SELECT `+table.Prefix("r", table.GroupColumns)+byID+` JOIN rollcall.groups r ON r.source`+same+` AND r.group_id = k.id COLLATE "C"`, s, d, n)
 }
 
 func (l *load) edges(state *directory.State, edges []directory.EdgeID) {
 	into(l, table.ScanEdge, state.PutEdge,
-		`SELECT `+prefix("r", table.EdgeColumns)+` FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k(source, directory, group_id, user_id)
+		`SELECT `+table.Prefix("r", table.EdgeColumns)+` FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k(source, directory, group_id, user_id)
 		JOIN rollcall.memberships r ON r.source`+same+` AND r.group_id = k.group_id COLLATE "C" AND r.user_id = k.user_id COLLATE "C"`,
 		column(edges, func(e directory.EdgeID) string { return e.Source }), column(edges, func(e directory.EdgeID) string { return e.Directory }),
 		column(edges, func(e directory.EdgeID) string { return e.Group }), column(edges, func(e directory.EdgeID) string { return e.User }))
@@ -127,21 +127,21 @@ func (l *load) bearers(state *directory.State, keys []directory.ID) {
 func (l *load) accounts(state *directory.State, keys []directory.ID) {
 	s, d, n := ids(keys)
 	into(l, table.ScanAccount, state.PutAccount,
-		`SELECT `+prefix("r", table.AccountColumns)+byID+` JOIN rollcall.accounts r ON r.source`+same+` AND r.account_key = k.id COLLATE "C"`, s, d, n)
+		`SELECT `+table.Prefix("r", table.AccountColumns)+byID+` JOIN rollcall.accounts r ON r.source`+same+` AND r.account_key = k.id COLLATE "C"`, s, d, n)
 	into(l, table.ScanGrant, state.PutGrant,
-		`SELECT `+prefix("r", table.GrantColumns)+byID+` JOIN rollcall.grants r ON r.source`+same+` AND r.account_key = k.id COLLATE "C"`, s, d, n)
+		`SELECT `+table.Prefix("r", table.GrantColumns)+byID+` JOIN rollcall.grants r ON r.source`+same+` AND r.account_key = k.id COLLATE "C"`, s, d, n)
 }
 
 // edgesOf loads all edges of the users that bear these keys, and the groups of those edges.
 func (l *load) edgesOf(state *directory.State, keys []directory.ID) {
 	s, d, n := ids(keys)
-	into(l, table.ScanEdge, state.PutEdge, `SELECT `+prefix("m", table.EdgeColumns)+edgeByKey, s, d, n)
+	into(l, table.ScanEdge, state.PutEdge, `SELECT `+table.Prefix("m", table.EdgeColumns)+edgeByKey, s, d, n)
 	into(l, table.ScanGroup, state.PutGroup, groupsOf(`m`, edgeByKey), s, d, n)
 }
 
 // groupsOf selects the groups of edges, each once; the alias is that of the memberships.
 func groupsOf(alias, edges string) string {
-	return `SELECT ` + prefix("g", table.GroupColumns) + ` FROM (SELECT DISTINCT ` + prefix(alias, "source, directory, group_id") + edges + `) e
+	return `SELECT ` + table.Prefix("g", table.GroupColumns) + ` FROM (SELECT DISTINCT ` + table.Prefix(alias, "source, directory, group_id") + edges + `) e
 		JOIN rollcall.groups g ON g.source = e.source AND g.directory = e.directory AND g.group_id = e.group_id`
 }
 
@@ -152,7 +152,7 @@ func (l *load) edgesOfNewcomers(state *directory.State, users []directory.ID) {
 	}
 	const edges = byID + ` JOIN rollcall.memberships r ON r.source` + same + ` AND r.user_id = k.id COLLATE "C"`
 	s, d, n := ids(users)
-	into(l, table.ScanEdge, state.PutEdge, `SELECT `+prefix("r", table.EdgeColumns)+edges, s, d, n)
+	into(l, table.ScanEdge, state.PutEdge, `SELECT `+table.Prefix("r", table.EdgeColumns)+edges, s, d, n)
 	into(l, table.ScanGroup, state.PutGroup, groupsOf(`r`, edges), s, d, n)
 }
 
@@ -230,7 +230,7 @@ func (t *tx) loadMembers(ctx context.Context, c *store.Chunk) error {
 
 // edgesWith loads the edges of these groups that bearers of these accounts have: another than the member may govern.
 func (l *load) edgesWith(state *directory.State, rivals []directory.GrantID) {
-	into(l, table.ScanEdge, state.PutEdge, `SELECT `+prefix("m", table.EdgeColumns)+`
+	into(l, table.ScanEdge, state.PutEdge, `SELECT `+table.Prefix("m", table.EdgeColumns)+`
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k(source, directory, id, group_id)
 		JOIN rollcall.users r ON r.source`+same+` AND r.account_key = k.id COLLATE "C"
 		JOIN rollcall.memberships m ON m.source = r.source AND m.directory = r.directory AND m.group_id = k.group_id COLLATE "C" AND m.user_id = r.user_id`,

@@ -10,11 +10,6 @@ import (
 	"github.com/rollcallhq/rollcall/internal/store/table"
 )
 
-// prefix puts an alias before every column.
-func prefix(alias, columns string) string {
-	return alias + "." + strings.ReplaceAll(columns, ", ", ", "+alias+".")
-}
-
 // upsert writes rows given as one array a column; key is how many of the columns are the primary key. Rows come sorted,
 // so that two writers lock them in the same order.
 func (t *tx) upsert(name, columns string, key int, types string, arrays ...any) {

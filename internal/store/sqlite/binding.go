@@ -70,23 +70,24 @@ func (s *Store) Mark(ctx context.Context, session store.Session, marks []store.M
 var cursors = regexp.MustCompile(`^0-([0-9]{1,18})$`)
 
 // Feed implements store.Binding. One writer commits the changes in the order of their numbers.
-func (s *Store) Feed(ctx context.Context, cursor string, limit int) (rows []store.ChangeRow, next string, err error) {
+func (s *Store) Feed(ctx context.Context, cursor string, limit int) ([]store.FeedRow, error) {
 	if cursor == "" {
 		cursor = "0-0"
 	}
 	at := cursors.FindStringSubmatch(cursor)
 	if at == nil {
-		return nil, "", fmt.Errorf("cursor %q: %w", cursor, store.ErrNotFound)
+		return nil, fmt.Errorf("cursor %q: %w", cursor, store.ErrNotFound)
 	}
 	seq, _ := strconv.ParseInt(at[1], 10, 64) // it is digits, and few
-	rows, err = s.Changes(ctx, store.ChangeFilter{After: seq, Limit: limit})
+	changes, err := s.Changes(ctx, store.ChangeFilter{After: seq, Limit: limit})
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if n := len(rows); n > 0 {
-		cursor = "0-" + strconv.FormatInt(rows[n-1].Seq, 10)
+	rows := make([]store.FeedRow, len(changes))
+	for i, c := range changes {
+		rows[i] = store.FeedRow{ChangeRow: c, Cursor: "0-" + strconv.FormatInt(c.Seq, 10)}
 	}
-	return rows, cursor, nil
+	return rows, nil
 }
 
 // Announced implements store.BindingTx.

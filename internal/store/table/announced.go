@@ -49,7 +49,7 @@ func (t *Telling) Questions(d Dialect, which string) []Question {
 		{text(`SELECT ` + AccountColumns + ` FROM %.accounts` + of + ` ORDER BY account_key`), into(&t.Announced.Accounts, ScanAccount)},
 		{text(`SELECT ` + GrantColumns + ` FROM %.grants` + of + ` ORDER BY account_key, group_id`), into(&t.Announced.Grants, ScanGrant)},
 		// An account, a grant, a role, a group and the directory itself differ in which of the three they name.
-		{text(`SELECT ` + prefix("c", "seq, at, "+ChangeColumns) + ` FROM (SELECT max(seq) AS seq FROM %.changes` + of + ` AND ` + which + `
+		{text(`SELECT ` + Prefix("c", "seq, at, "+ChangeColumns) + ` FROM (SELECT max(seq) AS seq FROM %.changes` + of + ` AND ` + which + `
 			GROUP BY account_key, group_id, role) l JOIN %.changes c ON c.seq = l.seq ORDER BY c.account_key, c.group_id, c.role`), func(row Scanner) error {
 			c, err := ScanChange(row)
 			if err == nil {

@@ -67,8 +67,8 @@ func fields[T any](dest func(*T) []any) func(Scanner) (T, error) {
 
 var scanSeq = fields(func(seq *int64) []any { return []any{seq} })
 
-// prefix puts an alias before every column.
-func prefix(alias, columns string) string {
+// Prefix puts an alias before every column.
+func Prefix(alias, columns string) string {
 	return alias + "." + strings.ReplaceAll(columns, ", ", ", "+alias+".")
 }
 

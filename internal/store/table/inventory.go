@@ -93,7 +93,7 @@ func (q *query) stands(alias, how string, than directory.ID) string {
 		q.args = append(q.args, part)
 		marks = append(marks, q.d.Mark(len(q.args)))
 	}
-	return "(" + prefix(alias, "source, directory, account_key") + ") " + how + " (" + strings.Join(marks, ", ") + ")"
+	return "(" + Prefix(alias, "source, directory, account_key") + ") " + how + " (" + strings.Join(marks, ", ") + ")"
 }
 
 // in names a table.

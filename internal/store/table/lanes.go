@@ -205,7 +205,7 @@ func (b Binding) Waiting(ctx context.Context, s store.Session, t store.Track, la
 func (b Binding) waiting(t store.Track) string {
 	const columns = "seq, at, " + ChangeColumns + ", T_attempts, T_next, T_error"
 	of := func(index, lane, which string) string {
-		return `SELECT ` + prefix("r", "seq, at, "+ChangeColumns+", T_attempts") + `, CASE WHEN r.T_attempts > 0 THEN r.T_next END AS T_next, r.T_error FROM ` + b.Dialect.Rows(1, laneRows) +
+		return `SELECT ` + Prefix("r", "seq, at, "+ChangeColumns+", T_attempts") + `, CASE WHEN r.T_attempts > 0 THEN r.T_next END AS T_next, r.T_error FROM ` + b.Dialect.Rows(1, laneRows) +
 			b.Dialect.Each(columns, "changes", index, `r.source = k.source AND r.directory = k.directory AND `+lane+` AND r.T_at IS NULL`) + ` WHERE ` + which
 	}
 	return strings.ReplaceAll(`SELECT * FROM (`+of("changes_account", `r.account_key = k.account_key`, `k.account_key <> ''`)+` UNION ALL `+

@@ -26,7 +26,7 @@ var scanLink = fields(func(l *store.Link) []any {
 })
 
 // linkFaces are the columns of scanLink: of links l, their accounts a, and v, those of them that are active.
-var linkFaces = prefix("l", linkColumns) + `, coalesce(a.email, ''), v.account_key IS NOT NULL`
+var linkFaces = Prefix("l", linkColumns) + `, coalesce(a.email, ''), v.account_key IS NOT NULL`
 
 // ofAccount joins a table or view by the account of the link l.
 func (b Binding) ofAccount(alias, name string) string {
@@ -59,7 +59,7 @@ func (b Binding) LinksOf(ctx context.Context, s store.Session, lanes []store.Lan
 	if len(lanes) == 0 {
 		return out, nil
 	}
-	found, err := ask(ctx, b.reader(s), "links", scanLink, `SELECT `+linkFaces+` FROM (SELECT `+prefix("r", linkColumns)+` FROM `+b.Dialect.Rows(1, laneRows)+
+	found, err := ask(ctx, b.reader(s), "links", scanLink, `SELECT `+linkFaces+` FROM (SELECT `+Prefix("r", linkColumns)+` FROM `+b.Dialect.Rows(1, laneRows)+
 		b.Dialect.Each(linkColumns, "links", "", `r.source = k.source AND r.directory = k.directory AND r.account_key = k.account_key`)+`) l`+b.faces(), laneArg(lanes))
 	for _, l := range found {
 		out[store.Lane{Scope: l.Scope, Account: l.ID.ID}] = l
@@ -82,7 +82,7 @@ func (b Binding) SaveLink(ctx context.Context, s store.Session, l store.Link) er
 			"detail": directory.Text(l.Detail, maxError), "changed_at": b.at(l.Changed), "changed_by": l.By, "tries": l.Tries, "next_at": b.at(l.Next),
 		}
 	})
-	n, err := affected(b.writer(s).ExecContext(ctx, `INSERT INTO `+b.in("links")+` (`+linkColumns+`) SELECT `+prefix("k", linkColumns)+` FROM `+b.Dialect.Rows(1, linkRows)+`
+	n, err := affected(b.writer(s).ExecContext(ctx, `INSERT INTO `+b.in("links")+` (`+linkColumns+`) SELECT `+Prefix("k", linkColumns)+` FROM `+b.Dialect.Rows(1, linkRows)+`
 		WHERE (`+taken+` LIMIT 1) IS NULL ON CONFLICT (source, directory, account_key) DO UPDATE SET state = excluded.state, app_id = excluded.app_id, tenant = excluded.tenant,
 		how = excluded.how, detail = excluded.detail, changed_at = excluded.changed_at, changed_by = excluded.changed_by, tries = excluded.tries, next_at = excluded.next_at
 		WHERE links.state <> 'linked' OR (excluded.state = 'linked' AND (links.how <> 'operator' OR excluded.how = 'operator' OR links.app_id = excluded.app_id))`, arg))

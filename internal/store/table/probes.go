@@ -16,7 +16,7 @@ func (b Binding) SaveVerdicts(ctx context.Context, v []store.Verdict) error {
 	if len(v) == 0 {
 		return nil
 	}
-	_, err := b.Write.ExecContext(ctx, `INSERT INTO `+b.in("probes")+` (`+verdictColumns+`) SELECT `+prefix("k", verdictColumns)+`
+	_, err := b.Write.ExecContext(ctx, `INSERT INTO `+b.in("probes")+` (`+verdictColumns+`) SELECT `+Prefix("k", verdictColumns)+`
 		FROM `+b.Dialect.Rows(1, "source text, directory text, account_key text, probe text, seq bigint, at timestamptz, verdict text, rows bigint, detail text")+`
 		WHERE true ON CONFLICT (source, directory, account_key, probe) DO UPDATE SET seq = excluded.seq, at = excluded.at, verdict = excluded.verdict, rows = excluded.rows, detail = excluded.detail`,
 		rows(v, func(v store.Verdict) map[string]any {

@@ -149,10 +149,14 @@ func (r Reader) Expansions(ctx context.Context, limit int) ([]store.PendingExpan
 
 // Accounts implements store.Reader.
 func (r Reader) Accounts(ctx context.Context, f store.AccountFilter) ([]store.AccountRow, error) {
-	q := r.from("a."+strings.ReplaceAll(AccountColumns, ", ", ", a.")+", a.changed_at, v.account_key IS NOT NULL",
+	q := r.from(Prefix("a", AccountColumns)+", a.changed_at, v.account_key IS NOT NULL",
 		"accounts a LEFT JOIN "+r.Dialect.Schema+"active_accounts v ON v.source = a.source AND v.directory = a.directory AND v.account_key = a.account_key")
 	q.equal("a.source", f.Source)
 	q.equal("a.directory", f.Directory)
+	q.equal("a.account_key", f.Key)
+	if f.Email != "" {
+		q.and("lower(a.email) = lower(%s)", f.Email)
+	}
 	if f.Who != "" {
 		q.and("(a.account_key = %s OR a.idp_id = %s OR a.user_id = %s OR lower(a.email) = lower(%s))", f.Who)
 	}
