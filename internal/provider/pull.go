@@ -1,0 +1,97 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/directory"
+)
+
+// Log is a provider's ordered record of the events that its webhooks tell of.
+type Log interface {
+	// Page returns the events that follow, oldest first. Trouble that passes is retried within, a few times; what is left is one
+	// of the errors below, or the network's. It returns events or an error, never both.
+	Page(ctx context.Context, q LogQuery) (LogPage, error)
+}
+
+// LogQuery says where in the log a page begins, and how it is narrowed.
+type LogQuery struct {
+	Types []string  // the provider's names of events; empty is all that its decoder knows
+	After string    // an event's id: the page begins behind it; empty begins at Since
+	Since time.Time // of a page without After; zero is the oldest that is kept
+	Until time.Time // zero is now
+	Limit int       // 0 is the provider's most
+}
+
+// LogPage is a page of the log.
+type LogPage struct {
+	Events []LogEvent
+	After  string    // the cursor behind the page's last event; of a page without events, that of the query
+	More   bool      // another page may follow at once
+	Date   time.Time // the provider's clock when it answered; zero when it did not say
+}
+
+// LogEvent is an event of the log. Its body reads like the one that the webhook carries.
+type LogEvent struct {
+	Identity
+	Created time.Time // zero when it does not say
+	Body    []byte
+}
+
+// Listing is a provider's own view of its directories as they are now. A method that takes a function calls it for one page after
+// another, and returns nil only when the function did and the listing was told to its end: what a listing lacks is missing from the directory
+// only then. Nothing is kept from one page to the next.
+type Listing interface {
+	Directories(ctx context.Context, page func(context.Context, []ListedDirectory) error) error
+	// Directory returns one directory, with counts. ErrNotListed: the provider knows no such directory.
+	Directory(ctx context.Context, id string) (ListedDirectory, error)
+	Users(ctx context.Context, directoryID string, page func(context.Context, ListedPage) error) error
+	Groups(ctx context.Context, directoryID string, page func(context.Context, ListedPage) error) error
+	Members(ctx context.Context, groupID string, page func(context.Context, ListedPage) error) error // users of a group
+	GroupsOf(ctx context.Context, userID string, page func(context.Context, ListedPage) error) error // groups of a user
+	// User returns one user as it is now. ErrNotListed: the provider knows no such user.
+	User(ctx context.Context, id string) (Listed, error)
+}
+
+// API is all that a provider can be asked.
+type API interface {
+	Log
+	Listing
+}
+
+// ListedDirectory is a directory as it is listed.
+type ListedDirectory struct {
+	ID, Organization string
+	directory.Connection
+	Created, Updated time.Time
+	Counted          bool // the counts below were told
+	Active, Inactive int  // users
+	Groups           int
+	Date             time.Time // the provider's clock when it answered
+}
+
+// ListedPage is a page of a listing: users or groups.
+type ListedPage struct {
+	Items []Listed
+	Date  time.Time // the provider's clock when it answered; zero when it did not say
+}
+
+// Listed is a user or a group as it is listed: exactly one of User and Group is set.
+type Listed struct {
+	Directory, Organization string
+	User                    *directory.Person
+	Group                   *directory.Team
+	Created, Updated        time.Time // the object's own
+}
+
+// Errors of a provider's API that callers tell apart by errors.Is. Each says what to do.
+var (
+	ErrCursorGone   = errors.New("the provider no longer knows the cursor")
+	ErrOutOfOrder   = errors.New("the provider's events do not come in order")
+	ErrUnauthorized = errors.New("the provider refuses the API key")
+	ErrThrottled    = errors.New("the provider's rate limit stands")
+	ErrCutShort     = errors.New("the listing was cut short")
+	ErrNotListed    = errors.New("the provider knows no such object")
+	ErrAnswer       = errors.New("the provider's answer cannot be read")
+)
