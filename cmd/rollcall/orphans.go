@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,6 +64,9 @@ be judged is counted with the reason, and is not clean.
 It looks twice, a second apart, and reports what both looks found: while changes are being
 bound, one look sees the two sides at different moments.
 
+-o csv is for a spreadsheet, with a line for what could not be judged; a cell that would be a
+formula there begins with an apostrophe more.
+
 Exits 0 when nothing was found and everything was judged, else 5.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,7 +74,7 @@ Exits 0 when nothing was found and everything was judged, else 5.`,
 				return c.findOrphans(cmd.Context(), inventory.Checker{Store: s, Application: a, Now: time.Now, Pause: time.Second})
 			})
 		},
-	})
+	}, "csv")
 	cmd.AddCommand(c.orphansExempt(), c.orphansExemptions(), c.orphansUnexempt())
 	return cmd
 }
@@ -97,10 +101,28 @@ func (c *cli) findOrphans(ctx context.Context, checker inventory.Checker) error 
 	for _, u := range report.Unknown {
 		out.Unknown = append(out.Unknown, unknownJSON(u))
 	}
-	if err := c.print(out, t); err != nil {
+	if err := c.printInventory(out, t); err != nil {
 		return err
 	}
 	return c.summarise(report)
+}
+
+func (c *cli) printInventory(found inventoryJSON, t table) error {
+	if c.format != "csv" {
+		return c.print(found, t)
+	}
+	var rows [][]string
+	for _, f := range found.Findings {
+		rows = append(rows, []string{
+			f.Kind, f.Tenant, f.AppID, f.Email, f.Source, f.Directory, f.Account, f.Group, f.GroupName, strconv.FormatBool(f.Protected), f.Detail,
+		})
+	}
+	for _, u := range found.Unknown { // or the file alone would look clean
+		rows = append(rows, []string{"not judged", "", "", "", "", "", "", "", "", "", fmt.Sprintf("%d because %s", u.Count, u.Reason)})
+	}
+	return writeCSV(c.out, []string{
+		"found", "tenant", "app_id", "email", "source", "directory", "account", "group", "group_name", "protected", "detail",
+	}, rows)
 }
 
 // summarise says how much was compared, and fails unless all of it is well.

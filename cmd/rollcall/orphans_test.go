@@ -55,6 +55,30 @@ func TestOrphansPrintsWhatItFindsAndFailsOnIt(t *testing.T) {
 	}
 }
 
+func TestOrphansAsCSVAreSafeAndTellWhatWasNotJudged(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &cli{out: &out, format: "csv"}
+	found := inventoryJSON{
+		Findings: []disagreementJSON{{
+			Kind: "orphan", Tenant: "acme", AppID: "7", Email: "=cmd|'/c calc'!A0@example.com", Source: "workos", Directory: "directory_1", Account: "id-7",
+			Group: "group_1", GroupName: "@Engineering, Berlin", Protected: true, Detail: "no active account is linked with it",
+		}},
+		Unknown: []unknownJSON{{Reason: "its directory is observed", Count: 3}},
+	}
+	if err := c.printInventory(found, table{}); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"found,tenant,app_id,email,source,directory,account,group,group_name,protected,detail",
+		`orphan,acme,7,'=cmd|'/c calc'!A0@example.com,workos,directory_1,id-7,group_1,"'@Engineering, Berlin",true,no active account is linked with it`,
+		"not judged,,,,,,,,,,3 because its directory is observed", "",
+	}, "\r\n")
+	if out.String() != want {
+		t.Errorf("orphans -o csv prints\n%q, want\n%q", out.String(), want)
+	}
+}
+
 func TestAnExemptionEndsAtATimeToCome(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)

@@ -2,27 +2,33 @@ package main
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
 
-// outputFlag lets a command print its data as a table or as JSON.
-func (c *cli) outputFlag(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVarP(&c.format, "output", "o", "table", "`format` of the data: table or json")
+// outputFlag lets a command print its data as a table, as JSON, or in what more it knows.
+func (c *cli) outputFlag(cmd *cobra.Command, more ...string) *cobra.Command {
+	formats := append([]string{"table", "json"}, more...)
+	last := len(formats) - 1
+	named := strings.Join(formats[:last], ", ") + " or " + formats[last]
+	cmd.Flags().StringVarP(&c.format, "output", "o", "table", "`format` of the data: "+named)
 	inner := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if limit, err := cmd.Flags().GetInt("limit"); err == nil && limit < 1 {
 			return fmt.Errorf("%w: --limit %d is not 1 or more\nhint: `%s --help` lists its flags", errUsage, limit, cmd.CommandPath())
 		}
-		if c.format != "table" && c.format != "json" {
-			return fmt.Errorf("%w: -o %q is not table or json\nhint: leave it out for a table", errUsage, c.format)
+		if !slices.Contains(formats, c.format) {
+			return fmt.Errorf("%w: -o %q is not %s\nhint: leave it out for a table", errUsage, c.format, named)
 		}
 		return inner(cmd, args)
 	}
@@ -77,6 +83,45 @@ func printJSON(out io.Writer, value any) error {
 	_, err := io.WriteString(out, safe.String())
 	return err
 }
+
+// writeCSV writes a line of names and a line a row, quoted as RFC 4180 has it and ended by CRLF, for whoever opens them in a
+// spreadsheet. A cell that a spreadsheet would take for a formula begins with an apostrophe more, as OWASP advises, and one that
+// is taken for a terminal's orders has them replaced. What is absent is an empty cell.
+// Source: https://owasp.org/www-community/attacks/CSV_Injection
+func writeCSV(w io.Writer, header []string, rows [][]string) error {
+	out := csv.NewWriter(w)
+	out.UseCRLF = true
+	if err := out.Write(header); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		safe := make([]string, len(row))
+		for i, cell := range row {
+			safe[i] = inert(cell)
+		}
+		if err := out.Write(safe); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// inert is the cell as text and nothing else: no formula, also after what a spreadsheet trims, and nothing that steers.
+func inert(cell string) string {
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(cell, trimmed))
+	if strings.HasPrefix(cell, "\t") || strings.HasPrefix(cell, "\r") || strings.ContainsRune("=+-@＝＋－＠", first) {
+		cell = "'" + cell
+	}
+	lines := strings.Split(cell, "\n")
+	for i, line := range lines {
+		lines[i] = printable(strings.TrimSuffix(line, "\r"))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// trimmed reports whether the character is nothing that is seen.
+func trimmed(r rune) bool { return unicode.IsSpace(r) || steers(r) || unicode.Is(unicode.Cf, r) }
 
 func (t table) write(out io.Writer) error {
 	var text bytes.Buffer
