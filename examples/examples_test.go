@@ -25,7 +25,7 @@ import (
 type example struct {
 	driver string
 	user   string // address, directory's id, and whether they are in, of a user
-	signIn string // what a single sign-on inserts that knows nothing of directories: an address, for the organization Example
+	signOn string // what a single sign-on inserts that knows nothing of directories: an address, for the organization Example
 	login  string // another session of a user
 	users  string // the table of users
 	access string // how many things a user could get in or do something with: sessions, roles, teams, keys, and those of their service accounts
@@ -41,7 +41,7 @@ var examples = map[string]example{
 			+ (SELECT count(*) FROM api_tokens WHERE revoked_at IS NULL AND (bearer_type = 'User' AND bearer_id = $1
 				OR bearer_type = 'ServiceAccount' AND bearer_id IN (SELECT id FROM service_accounts WHERE owner_id = $1)))`,
 		user:   `SELECT email, COALESCE(directory_user_id, ''), deactivated_at IS NULL FROM users WHERE id = $1`,
-		signIn: `INSERT INTO users (organization_id, email, created_at, updated_at) SELECT id, $1, now(), now() FROM organizations WHERE name = 'Example'`,
+		signOn: `INSERT INTO users (organization_id, email, created_at, updated_at) SELECT id, $1, now(), now() FROM organizations WHERE name = 'Example'`,
 		login:  `INSERT INTO sessions (user_id, created_at, updated_at) VALUES ($1, now(), now())`,
 		team:   `SELECT name, archived_at IS NOT NULL FROM teams WHERE directory_group_id = $1`,
 	},
@@ -54,21 +54,21 @@ var examples = map[string]example{
 			+ (SELECT count(*) FROM "ApiKey" WHERE "revokedAt" IS NULL
 				AND ("userId" = $1 OR "serviceAccountId" IN (SELECT "id" FROM "ServiceAccount" WHERE "ownerId" = $1)))`,
 		user:   `SELECT COALESCE("email", ''), COALESCE("directoryUserId", ''), "disabledAt" IS NULL FROM "User" WHERE "id" = $1`,
-		signIn: `INSERT INTO "User" ("id", "organizationId", "email", "updatedAt") SELECT gen_random_uuid(), "id", $1, now() FROM "Organization" WHERE "name" = 'Example'`,
+		signOn: `INSERT INTO "User" ("id", "organizationId", "email", "updatedAt") SELECT gen_random_uuid(), "id", $1, now() FROM "Organization" WHERE "name" = 'Example'`,
 		login:  `INSERT INTO "Session" ("id", "sessionToken", "userId", "expires") VALUES (gen_random_uuid(), gen_random_uuid(), $1, now())`,
 		team:   `SELECT "name", "archivedAt" IS NOT NULL FROM "Team" WHERE "directoryGroupId" = $1`,
 	},
 	"go": {
 		driver: "pgx", users: `app_users`, access: plainAccess,
 		user:   `SELECT email, COALESCE(external_id, ''), disabled_at IS NULL FROM app_users WHERE id = $1`,
-		signIn: `INSERT INTO app_users (tenant_id, email) VALUES ('tenant-1', $1)`,
+		signOn: `INSERT INTO app_users (tenant_id, email) VALUES ('tenant-1', $1)`,
 		login:  `INSERT INTO app_sessions (user_id, token_hash, expires_at) VALUES ($1, 'another of ' || $1, now())`,
 		team:   `SELECT name, archived_at IS NOT NULL FROM app_teams WHERE group_id = $1`,
 	},
 	"sqlite": {
 		driver: "sqlite", users: `app_users`, access: plainAccess,
 		user:   `SELECT email, COALESCE(external_id, ''), disabled_at IS NULL FROM app_users WHERE id = $1`,
-		signIn: `INSERT INTO app_users (tenant_id, email) VALUES ('tenant-1', $1)`,
+		signOn: `INSERT INTO app_users (tenant_id, email) VALUES ('tenant-1', $1)`,
 		login:  `INSERT INTO app_sessions (user_id, token_hash, expires_at) VALUES ($1, 'another of ' || $1, 'tomorrow')`,
 		team:   `SELECT name, archived_at IS NOT NULL FROM app_teams WHERE group_id = $1`,
 	},
@@ -197,6 +197,9 @@ type application struct {
 	Protected string
 	Guard     map[string]int
 	Owners    map[string]string
+	Rehearsal struct {
+		SignIn texts `yaml:"sign_in"`
+	}
 }
 
 type link struct {
@@ -260,6 +263,9 @@ func (a *application) statements() map[string]string {
 	}
 	for _, p := range a.Probes {
 		all["probe "+p.Name] = p.SQL
+	}
+	for _, text := range a.Rehearsal.SignIn {
+		all["rehearsal.sign_in: "+text] = text
 	}
 	return all
 }

@@ -199,7 +199,7 @@ func TestAUserMadeBySingleSignOnIsLinkedLater(t *testing.T) {
 		if got := r.find(emmy); got != "" {
 			t.Fatalf("emmy is the user %s already", got)
 		}
-		r.exec(r.signIn, "emmy@example.com")
+		r.exec(r.signOn, "emmy@example.com")
 		id := r.find(emmy)
 		r.tell("account.activated", emmy)
 		r.tell("role.added", emmy.with("role", "admin"))

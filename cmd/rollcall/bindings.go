@@ -32,7 +32,8 @@ func (c *cli) bindingsTest() *cobra.Command {
 address is given to somebody else; a group or the directory ends) with the configured
 bindings against the application's database, and checks after each step that everything
 took effect, that no probe finds anything of somebody who left, and that the inventory
-agrees. All of it is one transaction, which is rolled back: nothing stays, but sequences
+agrees. Whoever is let in makes what application.rehearsal.sign_in says, such as a session,
+so that one that nothing ends is found. All of it is one transaction, which is rolled back: nothing stays, but sequences
 go on, and rows are locked meanwhile. Use a test database with the application's schema.
 
 This is the leaver test for the application's own build: it needs the configuration and
@@ -81,6 +82,9 @@ func (c *cli) testBindings(ctx context.Context, dsn, organization, junit string)
 		return fmt.Errorf("%w: %d of %d situations\nhint: the lines above name the change that did not take effect, or what is left of somebody who left", errCheck, wrong, len(cases))
 	}
 	c.say("%d situations, all well; nothing of it stays", len(cases))
+	if len(l.Config.Application.Rehearsal.SignIn) == 0 {
+		c.say("nobody signed in, so a session or key that nothing ends would not be found\nhint: application.rehearsal.sign_in makes them")
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -186,7 +187,7 @@ func (a *App) fares(context.Context) error {
 	return nil
 }
 
-// CheckApplication reports which of the application's statements cannot be compiled, without opening anything.
+// CheckApplication reports which of the application's statements, a rehearsal's too, cannot be compiled, without opening anything.
 func CheckApplication(c config.Config) error {
 	if !c.Application.Configured() {
 		return nil
@@ -195,6 +196,7 @@ func CheckApplication(c config.Config) error {
 	if _, file := c.Application.DSN.File(); file || c.Application.DSN == "" && c.Store.Backend == config.BackendSQLite {
 		kind = binder.SQLite
 	}
+	c.Application.Bindings = append(slices.Clone(c.Application.Bindings), signIn(c)...)
 	_, err := NewBinder(c, nil, &binder.Database{Kind: kind, Compile: postgres.Compile}, zerolog.Nop(), nil)
 	return err
 }

@@ -17,8 +17,9 @@ import (
 )
 
 // Rehearse plays what happens to people against the application's database at the DSN, with the bindings of the
-// configuration, and undoes all of it. Its own records are in a file of a temporary folder.
-func Rehearse(ctx context.Context, c config.Config, dsn, organization string) (cases []rehearsal.Case, err error) {
+// configuration, and undoes all of it: these situations only, when any are named. Its own records are in a file of a temporary
+// folder.
+func Rehearse(ctx context.Context, c config.Config, dsn, organization string, only ...string) (cases []rehearsal.Case, err error) {
 	dir, err := os.MkdirTemp("", "rollcall-rehearsal-")
 	if err != nil {
 		return nil, fmt.Errorf("rehearse: %w", err)
@@ -41,18 +42,21 @@ func Rehearse(ctx context.Context, c config.Config, dsn, organization string) (c
 		return nil, err
 	}
 	conf := rehearsal.Config{
-		Store: s, Database: db, Organization: organization,
+		Store: s, Database: db, Organization: organization, Only: only,
 		Binder: func(db *binder.Database) (*binder.Binder, error) {
 			quiet := c
-			quiet.Application.Bindings = withoutPosts(c.Application.Bindings)
+			quiet.Application.Bindings = append(withoutPosts(c.Application.Bindings), signIn(c)...)
 			return NewBinder(quiet, s, db, zerolog.Nop(), nil)
 		},
 		Active: listed(c, db.Kind),
 	}
 	for _, r := range c.Application.Roles {
-		if len(r.Groups) >= 2 && conf.Role == "" && len(r.Directories) == 0 {
-			conf.Role, conf.RoleGroups = r.Role, [2]string{r.Groups[0], r.Groups[1]}
+		if n := min(len(r.Groups), 2); n > len(conf.RoleGroups) && len(r.Directories) == 0 {
+			conf.Role, conf.RoleGroups = r.Role, r.Groups[:n]
 		}
+	}
+	for _, b := range signIn(c) {
+		conf.SignIn = append(conf.SignIn, b.Name)
 	}
 	return rehearsal.Run(ctx, conf)
 }
@@ -63,6 +67,14 @@ func withoutPosts(all []config.Binding) (out []config.Binding) {
 		if b.Post == "" {
 			out = append(out, b)
 		}
+	}
+	return out
+}
+
+// signIn returns the statements by which people use the application, each as a binding on no kind of change.
+func signIn(c config.Config) (out []config.Binding) {
+	for i, text := range c.Application.Rehearsal.SignIn {
+		out = append(out, config.Binding{Name: fmt.Sprintf("application.rehearsal.sign_in[%d]", i), SQL: []string{text}})
 	}
 	return out
 }

@@ -35,6 +35,7 @@ type Application struct {
 	Protected        string        `koanf:"protected" doc:"Statement for the ids of the application's users whom nothing wholesale deactivates, such as SELECT id FROM users WHERE break_glass."`
 	Guard            Guard         `koanf:"guard"`
 	Owners           Owners        `koanf:"owners"`
+	Rehearsal        Rehearsal     `koanf:"rehearsal"`
 	Bindings         []Binding     `koanf:"bindings" doc:"What is done for changes, in this order."`
 	Roles            []RoleRule    `koanf:"roles" doc:"Which groups and provider's roles give a role of the application's."`
 	Probes           []Probe       `koanf:"probes" doc:"What must not be there any more once an account is deactivated."`
@@ -74,6 +75,11 @@ type RoleRule struct {
 type Probe struct {
 	Name string `koanf:"name" doc:"What it looks for, such as sessions."`
 	SQL  string `koanf:"sql" doc:"Statement whose rows should not be there, such as SELECT id FROM sessions WHERE user_id = @app_id."`
+}
+
+// Rehearsal is what rollcall bindings test needs to know of the application beside that.
+type Rehearsal struct {
+	SignIn []string `koanf:"sign_in" whole:"true" doc:"Statements, one text or a list, that make for @app_id what people make by using the application, such as INSERT INTO sessions (user_id) VALUES (@app_id). The rehearsal alone runs them, for everybody who is activated, and again when they come back: a session or key that no binding takes away is then found by a probe. Each has to touch a row that a probe finds."`
 }
 
 // Inventory lists what the application has, to be compared.

@@ -50,6 +50,8 @@ const application = good + `application:
   protected: SELECT id FROM users WHERE break_glass
   guard: {percent: 20}
   owners: {leaver: security@example.com}
+  rehearsal:
+    sign_in: INSERT INTO sessions (user_id, expires) VALUES (@app_id, now())
 `
 
 func TestTheApplicationIsReadAsItIsWritten(t *testing.T) {
@@ -70,6 +72,7 @@ func TestTheApplicationIsReadAsItIsWritten(t *testing.T) {
 	want.Probes = []config.Probe{{Name: "sessions", SQL: "SELECT id, expires FROM sessions WHERE user_id = @app_id"}}
 	want.Inventory.Accounts, want.Protected = "SELECT id, email FROM users", "SELECT id FROM users WHERE break_glass"
 	want.Guard.Percent, want.Owners.Leaver = 20, "security@example.com"
+	want.Rehearsal.SignIn = []string{"INSERT INTO sessions (user_id, expires) VALUES (@app_id, now())"}
 
 	l := load(t, config.Options{File: file(t, application)})
 	if diff := cmp.Diff(want, l.Application); diff != "" {
@@ -94,11 +97,14 @@ func TestSingleKeysOfTheApplicationAreSetByVariablesAndFlags(t *testing.T) {
 	t.Parallel()
 	l := load(t, config.Options{
 		File: file(t, application), Env: []string{"ROLLCALL_APPLICATION_LINK_BY_EMAIL=SELECT id, 1 FROM users", "ROLLCALL_APPLICATION_DSN=env:DSN"},
-		Set: []string{"application.mode=observe", "application.guard.accounts=7", "application.retry_longest=10m"},
+		Set: []string{"application.rehearsal.sign_in=INSERT INTO keys (a, b) VALUES (@app_id, 1)", "application.mode=observe", "application.guard.accounts=7", "application.retry_longest=10m"},
 	})
 	a := l.Application
 	if a.Link.ByEmail != "SELECT id, 1 FROM users" || a.DSN != "env:DSN" || a.Mode != config.Observe || a.Guard.Accounts != 7 || a.RetryLongest != 10*time.Minute {
 		t.Errorf("Application = %+v, want what variables and flags set", a)
+	}
+	if diff := cmp.Diff([]string{"INSERT INTO keys (a, b) VALUES (@app_id, 1)"}, a.Rehearsal.SignIn); diff != "" {
+		t.Errorf("the statement with commas (-want +got):\n%s", diff)
 	}
 	if len(a.Bindings) != 4 {
 		t.Errorf("%d bindings beside them, want the file's 4", len(a.Bindings))
@@ -207,11 +213,20 @@ func TestEachCheckOfTheApplicationNamesItsKey(t *testing.T) {
 		"guard, percent":                 {"guard: {percent: 101}", "application.guard.percent: 101 is not between 0 and 100"},
 		"guard, percent below nothing":   {"guard: {percent: -1}", "application.guard.percent: "},
 		"guard, floor":                   {"guard: {floor: -1}", "application.guard.floor: -1 is negative"},
+		"rehearsal of an empty text":     {"{link: {sql: a}, probes: [{name: a, sql: b}], rehearsal: {sign_in: [a, ' ']}}", "application.rehearsal.sign_in[1]: is empty; it is a statement"},
+		"rehearsal of a long statement":  {"{link: {sql: a}, probes: [{name: a, sql: b}], rehearsal: {sign_in: " + statement + "b}}", "application.rehearsal.sign_in[0]: has 65537 bytes"},
+		"rehearsal of a number":          {"rehearsal: {sign_in: 1}", "application.rehearsal.sign_in: it is not a list of texts"},
+		"rehearsal without a link":       {"{probes: [{name: a, sql: b}], rehearsal: {sign_in: a}}", "application.rehearsal.sign_in: is for @app_id, and without application.link nobody knows whose that is"},
+		"rehearsal without a probe":      {"{link: {by_email: a}, rehearsal: {sign_in: a}}", "application.rehearsal.sign_in: makes what application.probes are to find, and there is none"},
 		"owner of two lines":             {`owners: {joiner: "a\nb"}`, "application.owners.joiner: it is not a line of 200 bytes at most"},
 		"owner at length":                {"owners: {mover: " + long + "}", "application.owners.mover: "},
 		"owner at length, of leavers":    {"owners: {leaver: " + long + "}", "application.owners.leaver: "},
 	} {
-		_, err := config.Load(config.Options{File: file(t, good+"application:\n  "+c.yaml+"\n")})
+		text := good + "application:\n  " + c.yaml + "\n"
+		if strings.HasPrefix(c.yaml, "{") {
+			text = good + "application: " + c.yaml + "\n"
+		}
+		_, err := config.Load(config.Options{File: file(t, text)})
 		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: Load = %v\nwant an ErrInvalid with %q", name, err, c.want)
 			continue
@@ -363,7 +378,7 @@ func TestTheExampleOfTheManualLoads(t *testing.T) {
 	_, rest, _ := strings.Cut(config.Reference(), "```yaml\n")
 	example, _, found := strings.Cut(rest, "```")
 	l := load(t, config.Options{File: file(t, good+example), Set: []string{"secrets.vault.address=https://vault:8200"}})
-	if a := l.Application; !found || len(a.Bindings) != 3 || len(a.Roles) != 1 || len(a.Probes) != 1 || a.Inventory.Accounts == "" {
+	if a := l.Application; !found || len(a.Bindings) != 3 || len(a.Roles) != 1 || len(a.Probes) != 1 || a.Inventory.Accounts == "" || len(a.Rehearsal.SignIn) != 1 {
 		t.Errorf("the example is %+v", a)
 	}
 }

@@ -48,6 +48,7 @@ func (c Config) checkApplication(p *problems) {
 	a.checkBindings(p)
 	a.checkRoles(p)
 	a.checkProbes(p)
+	a.checkRehearsal(p)
 	a.Guard.check(p)
 	for _, o := range []struct{ key, who string }{{"joiner", a.Owners.Joiner}, {"mover", a.Owners.Mover}, {"leaver", a.Owners.Leaver}} {
 		p.add(len(o.who) > longestName || strings.ContainsAny(o.who, "\r\n"), "application.owners."+o.key, "it is not a line of %d bytes at most", longestName)
@@ -178,6 +179,16 @@ func (a Application) checkProbes(p *problems) {
 		names[probe.Name] = true
 		p.statement(key+".sql", probe.SQL)
 	}
+}
+
+func (a Application) checkRehearsal(p *problems) {
+	const key = "application.rehearsal.sign_in"
+	for i, text := range a.Rehearsal.SignIn {
+		p.statement(fmt.Sprintf("%s[%d]", key, i), text)
+	}
+	signs := len(a.Rehearsal.SignIn) > 0
+	p.add(signs && a.Link == Link{}, key, "is for @app_id, and without application.link nobody knows whose that is")
+	p.add(signs && len(a.Probes) == 0, key, "makes what application.probes are to find, and there is none")
 }
 
 func (g Guard) check(p *problems) {

@@ -274,6 +274,7 @@ type leaf struct {
 	doc     string
 	kind    reflect.Type
 	initial string // the default as it is written; empty when there is none
+	whole   bool   // of texts that may have commas in them
 }
 
 // alone reports a key that stands for itself, not for one of every source or section of a list.
@@ -297,7 +298,7 @@ func walk(v reflect.Value, prefix string) (out []leaf) {
 		case isList(field.Type):
 			out = append(out, walk(reflect.New(field.Type.Elem()).Elem(), key+"[].")...)
 		default:
-			out = append(out, leaf{key, field.Tag.Get("doc"), field.Type, written(value)})
+			out = append(out, leaf{key, field.Tag.Get("doc"), field.Type, written(value), field.Tag.Get("whole") != ""})
 		}
 	}
 	return out
@@ -495,7 +496,7 @@ func (l leaf) read(value any) (any, error) {
 	}
 	switch l.kind.Kind() {
 	case reflect.Slice:
-		if strings.Contains(l.key, "[]") {
+		if l.whole || strings.Contains(l.key, "[]") {
 			return texts(value)
 		}
 		return list(value)

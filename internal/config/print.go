@@ -173,6 +173,8 @@ application:
       sql: SELECT id FROM sessions WHERE user_id = @app_id
   inventory:
     accounts: SELECT id, tenant_id AS tenant, email FROM users WHERE disabled_at IS NULL
+  rehearsal:
+    sign_in: INSERT INTO sessions (user_id, token) VALUES (@app_id, gen_random_uuid())
 ` + "```" + `
 `
 

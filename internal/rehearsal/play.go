@@ -146,6 +146,14 @@ func twoGroups(ctx context.Context, p *play) error {
 	return errors.Join(p.tell(ctx, p.noMember(who, 2)), p.took(directory.RoleRevoked), p.hasAccess(ctx, who))
 }
 
+func oneGroup(ctx context.Context, p *play) error {
+	who := p.person(1)
+	if err := p.tell(ctx, p.group(1, p.RoleGroups[0]), says(who), p.member(who, 1)); err != nil {
+		return err
+	}
+	return errors.Join(p.took(directory.RoleAdded), p.tell(ctx, p.noMember(who, 1)), p.took(directory.RoleRevoked), p.hasAccess(ctx, who))
+}
+
 func groupEnds(ctx context.Context, p *play) error {
 	who := p.person(1)
 	if err := p.joins(ctx, who); err != nil {

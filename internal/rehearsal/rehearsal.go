@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,10 @@ type Config struct {
 	Database     *binder.Database // the application's; nothing that is done to it stays
 	Organization string           // the provider's id of an organization that the application knows
 	Roles        directory.Roles  // the store's, too
-	Role         string           // a role that two groups give, and those groups' names; empty: none does
-	RoleGroups   [2]string
+	Role         string           // a role that one or two groups give; empty: none does
+	RoleGroups   []string         // those groups' names
+	SignIn       []string         // bindings on no kind of change, by which people make something of their own
+	Only         []string         // the situations that are played, by name; nil: all that can be
 
 	// Binder makes the binder of the configuration for this database, in mode enforce.
 	Binder func(*binder.Database) (*binder.Binder, error)
@@ -65,10 +68,10 @@ func Run(ctx context.Context, c Config) (cases []Case, err error) {
 		return nil, problemsError(problems)
 	}
 	for n, s := range situations {
-		if s.roles && c.Role == "" {
+		if s.needs != nil && !s.needs(c) || len(c.Only) > 0 && !slices.Contains(c.Only, s.name) {
 			continue
 		}
-		p := &play{Config: c, binder: b, db: within, scope: directory.Scope{Source: "rehearsal", Directory: fmt.Sprintf("directory_rehearsal_%d", n)}}
+		p := &play{Config: c, binder: b, db: within, given: map[given]int64{}, scope: directory.Scope{Source: "rehearsal", Directory: fmt.Sprintf("directory_rehearsal_%d", n)}}
 		began := time.Now()
 		failed := p.run(ctx, s)
 		if ctx.Err() != nil {

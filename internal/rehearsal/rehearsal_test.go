@@ -92,7 +92,7 @@ func bindings() []binder.Binding {
 }
 
 // rehearse plays everything with these bindings, and roles by these rules.
-func rehearse(t testing.TB, d *binder.Database, rules []directory.RoleRule, edit func(b *binder.Binding)) ([]rehearsal.Case, error) {
+func rehearse(t testing.TB, d *binder.Database, rules []directory.RoleRule, edit func(b *binder.Binding), change ...func(r *rehearsal.Config, c *binder.Config)) ([]rehearsal.Case, error) {
 	t.Helper()
 	roles := directory.NewRoles(rules...)
 	s, err := sqlite.Open(t.Context(), store.Config{DSN: filepath.Join(t.TempDir(), "rehearsal.db"), Environment: "rehearsal", Binary: "1.2.3", Roles: roles})
@@ -107,16 +107,21 @@ func rehearse(t testing.TB, d *binder.Database, rules []directory.RoleRule, edit
 	for i := range all {
 		edit(&all[i])
 	}
-	return rehearsal.Run(t.Context(), rehearsal.Config{
-		Store: s, Database: d, Organization: "org_1", Roles: roles, Role: "admin", RoleGroups: [2]string{"Admins", "IT"},
-		Binder: func(d *binder.Database) (*binder.Binder, error) {
-			return binder.New(binder.Config{
-				Store: s, Database: d, Mode: store.Enforce, Environment: "rehearsal", Bindings: all, Link: &binder.Link{SQL: `SELECT id FROM people WHERE external_id = @idp_id`},
-				Probes: []binder.Probe{{Name: "sessions", SQL: `SELECT id FROM sessions WHERE person = @app_id`}},
-			})
-		},
-		Active: active,
-	})
+	c := rehearsal.Config{
+		Store: s, Database: d, Organization: "org_1", Roles: roles, Role: "admin", RoleGroups: []string{"Admins", "IT"}, Active: active,
+	}
+	b := binder.Config{
+		Store: s, Mode: store.Enforce, Environment: "rehearsal", Bindings: all, Link: &binder.Link{SQL: `SELECT id FROM people WHERE external_id = @idp_id`},
+		Probes: []binder.Probe{{Name: "sessions", SQL: `SELECT id FROM sessions WHERE person = @app_id`}},
+	}
+	for _, f := range change {
+		f(&c, &b)
+	}
+	c.Binder = func(d *binder.Database) (*binder.Binder, error) {
+		b.Database = d
+		return binder.New(b)
+	}
+	return rehearsal.Run(t.Context(), c)
 }
 
 // active asks who is in.
@@ -142,6 +147,7 @@ const (
 	unknown                          = "a leaver whom nobody told of before loses nothing of others"
 	rehire, recycled                 = "a rehire gets back in", "a recycled address inherits nothing"
 	twoGroups                        = "leaving one of two groups keeps their role"
+	oneGroup, found                  = "leaving a group takes its role", "a probe finds what people make by using the application"
 	groupEnds, directoryEnds         = "a group that ends takes its memberships along", "a directory that ends takes everybody's access"
 )
 
@@ -179,6 +185,17 @@ func TestEachMistakeFailsTheSituationsThatItHurts(t *testing.T) {
 		"a role cannot be revoked": {
 			edit:  map[string]string{"unrole": `UPDATE person_roles SET role = NULL WHERE person = @app_id AND role = @role`},
 			fails: []string{twoGroups}, says: "role.revoked did not bind: unrole, statement 1: ",
+		},
+		"a membership stays": {
+			edit:  map[string]string{"revoke": "DELETE FROM members\n WHERE person = @app_id AND team = @group_name"},
+			fails: []string{mover, twoGroups, groupEnds},
+			says: "grant.revoked touched no row, and grant.added of the same had touched 1: nothing was taken away by " +
+				"revoke, statement 1 (DELETE FROM members WHERE person = @app_id AND team = @group_name)\nhint: ",
+		},
+		"a role stays": {
+			edit:  map[string]string{"unrole": `DELETE FROM person_roles WHERE role = @account`},
+			fails: []string{twoGroups},
+			says:  "role.revoked touched no row, and role.added of the same had touched 1: nothing was taken away by unrole, statement 1 (DELETE FROM person_roles WHERE role = @account)",
 		},
 		"nobody is let in": {
 			edit:  map[string]string{"join": `UPDATE people SET name = @name WHERE id = @app_id`},
@@ -221,6 +238,130 @@ func TestEachMistakeFailsTheSituationsThatItHurts(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// failures returns what is wrong, by case.
+func failures(t testing.TB, cases []rehearsal.Case, err error) map[string]string {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("Run() = %v", err)
+	}
+	wrong := map[string]string{}
+	for _, c := range cases {
+		if c.Err != nil {
+			wrong[c.Name] = c.Err.Error()
+		}
+	}
+	return wrong
+}
+
+func TestWhatPeopleMakeByUsingTheApplicationIsMissedWhereNothingTakesIt(t *testing.T) {
+	t.Parallel()
+	const key = `INSERT INTO sessions (person) SELECT id FROM people WHERE id = @app_id AND external_id = @idp_id`
+	for what, c := range map[string]struct {
+		key   string
+		makes bool // a binding makes sessions, so that there is one without anybody who signs in
+		ends  bool
+		fails []string
+		says  string
+	}{
+		"it is taken":                              {key: key, ends: true},
+		"nothing takes it":                         {key: key, fails: everybodyWhoLeaves, says: "probe sessions says dirty of somebody who left: 1 row"},
+		"nothing takes it, and nobody signs in":    {},
+		"nobody signs in, and a binding lets them": {makes: true, fails: everybodyWhoLeaves, says: "probe sessions says dirty of somebody who left: 1 row"},
+		"it touches no row": {
+			key: key + ` AND 1 = 0`, ends: true, fails: []string{joiner, mover, leaver, suspended, unknown, rehire, recycled, twoGroups, groupEnds, directoryEnds, found},
+			says: "signing-in touched no row of ",
+		},
+		"it fails": {
+			key: `INSERT INTO sessions (id, person) VALUES (1, @app_id)`, ends: true,
+			fails: []string{joiner, mover, leaver, suspended, unknown, rehire, recycled, twoGroups, groupEnds, directoryEnds, found}, says: "signing-in, statement 1: ",
+		},
+		"no probe finds it": {
+			key: `INSERT INTO person_roles (person, role) SELECT CAST(CAST(@app_id AS text) AS integer), 'key ' || count(*) FROM person_roles`, ends: true, fails: []string{found}, says: "signing-in made something that no probe finds",
+		},
+	} {
+		for kind, make := range kinds {
+			t.Run(what+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				d := make(t)
+				makeSchema(t, d)
+				before := contents(t, d)
+				cases, err := rehearse(t, d, bothGive, func(b *binder.Binding) {
+					switch {
+					case b.Name == "join" && !c.makes:
+						b.Statements = b.Statements[:2]
+					case b.Name == "end-sessions" && !c.ends:
+						b.Statements = []string{`UPDATE people SET active = 0 WHERE id = @app_id`}
+					}
+				}, func(r *rehearsal.Config, b *binder.Config) {
+					if c.key != "" {
+						r.SignIn = []string{"signing-in"}
+						b.Bindings = append(b.Bindings, binder.Binding{Name: "signing-in", Statements: []string{c.key}})
+					}
+				})
+				var failed []string
+				wrong := failures(t, cases, err)
+				for _, s := range cases {
+					if text, is := wrong[s.Name]; is {
+						failed = append(failed, s.Name)
+						if !strings.Contains(text, c.says) {
+							t.Errorf("%s: %s\nwant %q in it", s.Name, text, c.says)
+						}
+					}
+				}
+				if diff := cmp.Diff(c.fails, failed); diff != "" {
+					t.Errorf("what fails (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(before, contents(t, d)); diff != "" {
+					t.Errorf("something stays (-before +after):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestAGrantOrRoleThatNothingIsForRevokingIsNamed(t *testing.T) {
+	t.Parallel()
+	d := kinds["SQLite"](t)
+	makeSchema(t, d)
+	cases, err := rehearse(t, d, []directory.RoleRule{{Role: "admin", Groups: []string{"Admins"}}}, func(b *binder.Binding) {
+		if b.Name == "revoke" || b.Name == "unrole" {
+			b.On = []directory.ChangeKind{directory.DirectoryEnded}
+		}
+	}, func(r *rehearsal.Config, _ *binder.Config) { r.RoleGroups = []string{"Admins"} })
+	wrong := failures(t, cases, err)
+	for situation, want := range map[string]string{
+		mover:    "no binding is for grant.revoked, and grant.added touched 1 rows: nothing takes them away\nhint: ",
+		oneGroup: "no binding is for role.revoked, and role.added touched 1 rows: nothing takes them away\nhint: ",
+	} {
+		if !strings.Contains(wrong[situation], want) {
+			t.Errorf("%s: %q\nwant %q in it", situation, wrong[situation], want)
+		}
+	}
+	if _, fails := wrong[leaver]; fails {
+		t.Errorf("a leaver loses all by the end of the account, and yet: %s", wrong[leaver])
+	}
+}
+
+// What goes with the account or the group is not missed when it is revoked afterwards.
+func TestWhatWentWithTheGroupIsNotMissedWhenItIsRevoked(t *testing.T) {
+	t.Parallel()
+	d := kinds["SQLite"](t)
+	makeSchema(t, d)
+	cases, err := rehearse(t, d, bothGive, func(b *binder.Binding) {
+		switch b.Name {
+		case "end-sessions":
+			b.Statements = append(b.Statements, `DELETE FROM members WHERE person = @app_id`)
+		case "role":
+			b.On, b.Statements = append(b.On, directory.GroupEnded), []string{
+				`INSERT INTO person_roles (person, role) SELECT CAST(@app_id AS integer), @role WHERE @app_id IS NOT NULL`, `DELETE FROM members WHERE team = @group_id AND @app_id IS NULL`,
+			}
+		}
+	})
+	if wrong := failures(t, cases, err); len(wrong) > 0 {
+		t.Errorf("these fail: %q", wrong)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // situation is something that happens to people.
 type situation struct {
 	name  string
-	roles bool // it needs a role that two groups give
+	needs func(c Config) bool // whether it can be played; nil: always
 	play  func(ctx context.Context, p *play) error
 }
 
@@ -28,9 +28,16 @@ var situations = []situation{
 	{name: "a leaver whom nobody told of before loses nothing of others", play: unknownLeaver},
 	{name: "a rehire gets back in", play: rehire},
 	{name: "a recycled address inherits nothing", play: recycled},
-	{name: "leaving one of two groups keeps their role", roles: true, play: twoGroups},
+	{name: "leaving one of two groups keeps their role", needs: groups(2), play: twoGroups},
+	{name: "leaving a group takes its role", needs: groups(1), play: oneGroup},
 	{name: "a group that ends takes its memberships along", play: groupEnds},
 	{name: "a directory that ends takes everybody's access", play: directoryEnds},
+	{name: "a probe finds what people make by using the application", needs: func(c Config) bool { return len(c.SignIn) > 0 }, play: users},
+}
+
+// groups reports whether so many groups give the role.
+func groups(n int) func(Config) bool {
+	return func(c Config) bool { return len(c.RoleGroups) == n }
 }
 
 // play is a situation under way, in a directory of its own.
@@ -41,7 +48,9 @@ type play struct {
 	scope  directory.Scope
 	steps  []Step
 	events int
-	seen   int64 // the last change looked at
+	seen   int64           // the last change looked at
+	given  map[given]int64 // rows that grants and roles made which are not taken away yet
+	idle   bool            // nobody signs in
 }
 
 func (p *play) run(ctx context.Context, s situation) error {
@@ -60,7 +69,8 @@ func (p *play) person(n int) directory.Person {
 	}
 }
 
-// tell folds events, one after the other, and binds what comes of them. Whatever fails to bind is an error.
+// tell folds events, one after the other, binds what comes of them, and lets whoever was let in use the application. Whatever
+// fails to bind is an error.
 func (p *play) tell(ctx context.Context, events ...directory.Event) error {
 	for _, e := range events {
 		p.events++
@@ -74,7 +84,11 @@ func (p *play) tell(ctx context.Context, events ...directory.Event) error {
 	if err := p.binder.Drain(ctx); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	return p.look(ctx)
+	rows, err := p.look(ctx)
+	if err != nil {
+		return err
+	}
+	return p.use(ctx, rows)
 }
 
 func (p *play) fold(ctx context.Context, e directory.Event) error {
@@ -105,19 +119,20 @@ func (p *play) expand(ctx context.Context) error {
 // expandAtOnce is more than a rehearsal has people.
 const expandAtOnce = 1000
 
-// look takes the changes since the last look into the steps. One that did not bind is an error.
-func (p *play) look(ctx context.Context) error {
+// look takes the changes since the last look into the steps, and returns them. One that did not bind is an error, and one that
+// took nothing of what it revokes.
+func (p *play) look(ctx context.Context) ([]store.ChangeRow, error) {
 	rows, err := p.Store.Changes(ctx, store.ChangeFilter{Source: p.scope.Source, Directory: p.scope.Directory, After: p.seen, Limit: 1000})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	settled, err := p.Store.Settled(ctx, store.Seqs(rows))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	waiting, err := p.waiting(ctx, rows)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var wrong []error
 	for _, row := range rows {
@@ -128,8 +143,9 @@ func (p *play) look(ctx context.Context) error {
 			wrong = append(wrong, fmt.Errorf("%s did not bind: %s", row.Kind, w.Error))
 		}
 		p.steps = append(p.steps, step)
+		wrong = append(wrong, p.revoked(row, step))
 	}
-	return errors.Join(wrong...)
+	return rows, errors.Join(wrong...)
 }
 
 func (p *play) waiting(ctx context.Context, rows []store.ChangeRow) (map[int64]store.WaitingChange, error) {
