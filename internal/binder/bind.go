@@ -310,7 +310,7 @@ func (a *attempt) finish(after, ctx context.Context) error {
 			return err
 		}
 	}
-	if err := a.session.commit(); err != nil {
+	if err := a.session.commit(ctx); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	if a.store != nil {

@@ -28,7 +28,7 @@ func (a *attempt) spare(ctx context.Context, link store.Link, c store.WaitingCha
 	}
 	if a.shielded == nil {
 		if a.shielded, err = protectedIDs(ctx, a.session, *a.Binder.protected); err != nil {
-			return fmt.Errorf("protected: %w", err)
+			return fmt.Errorf("protected: %w", a.session.blame(ctx, err))
 		}
 	}
 	if !a.shielded[link.AppID] {

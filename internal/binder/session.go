@@ -51,6 +51,8 @@ type session struct {
 	patience time.Duration
 	watch    *time.Timer
 	end      context.CancelFunc
+
+	takesNothing bool // the database takes no writes, as a standby
 }
 
 const (
@@ -74,8 +76,10 @@ func (b *Binder) begin(parent context.Context, readOnly bool) (*session, context
 		s.limit = b.StatementTimeout
 		return s, ctx, nil
 	}
-	if _, err := s.ExecContext(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
-		set_config('idle_in_transaction_session_timeout', $3, true)`, milliseconds(b.LockTimeout), milliseconds(b.StatementTimeout), milliseconds(idle)); err != nil {
+	var set [3]string
+	if err := s.QueryRowContext(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
+		set_config('idle_in_transaction_session_timeout', $3, true), current_setting('transaction_read_only') = 'on' AND NOT $4::bool`,
+		milliseconds(b.LockTimeout), milliseconds(b.StatementTimeout), milliseconds(idle), readOnly).Scan(&set[0], &set[1], &set[2], &s.takesNothing); err != nil {
 		s.undo()
 		return nil, nil, fmt.Errorf("begin: %w", err)
 	}
@@ -106,10 +110,15 @@ func (s *session) close() {
 	s.end()
 }
 
-func (s *session) commit() error {
+// commit ends the transaction. The context is the one that it began with.
+func (s *session) commit(ctx context.Context) error {
 	s.watch.Reset(s.patience)
 	defer s.close()
-	return s.tx.Commit()
+	err := s.tx.Commit()
+	if _, coded := sqlState(err); coded && trouble(err) && !s.takesNothing && s.database.SQL.PingContext(ctx) == nil {
+		return ownFault{err} // of what was put off until the end
+	}
+	return err
 }
 
 // undo rolls back, if the transaction is not over. A connection on which that fails is gone, and the transaction with it.
@@ -189,7 +198,7 @@ func (s *session) exec(ctx context.Context, st statement, v values) (int64, erro
 	}
 	result, err := s.ExecContext(ctx, st.sql, v.args(st.names)...)
 	if err != nil {
-		return 0, err
+		return 0, s.blame(ctx, err)
 	}
 	return result.RowsAffected()
 }
@@ -211,9 +220,14 @@ func (s *session) execSQLite(ctx context.Context, st statement, v values) (int64
 }
 
 // texts returns the first column of at most limit rows, and how many rows there are up to countTo. Nulls are left out.
-func (s *session) texts(ctx context.Context, st statement, v values, limit, countTo int) (texts []string, n int, err error) {
+func (s *session) texts(ctx context.Context, st statement, v values, limit, countTo int) ([]string, int, error) {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
+	texts, n, err := s.firstColumn(ctx, st, v, limit, countTo)
+	return texts, n, s.blame(ctx, err)
+}
+
+func (s *session) firstColumn(ctx context.Context, st statement, v values, limit, countTo int) (texts []string, n int, err error) {
 	rows, err := s.QueryContext(ctx, st.sql, v.args(st.names)...)
 	if err != nil {
 		return nil, 0, err
@@ -260,12 +274,39 @@ func (s *session) try(ctx context.Context, name string, fn func() error) error {
 	return nil
 }
 
+// blame returns the error of a statement of the operator's. When its code says that a database is in trouble and this one answers
+// all the same, the statement raised it, or another database that it asked: then it is its own fault.
+func (s *session) blame(ctx context.Context, err error) error {
+	if _, coded := sqlState(err); !coded || !trouble(err) {
+		return err
+	}
+	if s.takesNothing || !s.answers(ctx) {
+		return err
+	}
+	return ownFault{err}
+}
+
+// answers reports whether the transaction's connection does, though it be to refuse all that comes after a failure.
+func (s *session) answers(ctx context.Context) bool {
+	_, err := s.ExecContext(ctx, `SELECT 1`)
+	state, _ := sqlState(err)
+	return err == nil || state == "25P02"
+}
+
+// ownFault is a statement's error that is no trouble of the database's, whatever its code.
+type ownFault struct{ error }
+
+func (e ownFault) Unwrap() error { return e.error }
+
 // errLost reports that a transaction can do no more.
 var errLost = errors.New("the transaction is lost")
 
 // trouble reports whether an error is the database's, not that of a change: it is gone, full, read-only or ending, or our
 // own time is over.
 func trouble(err error) bool {
+	if errors.As(err, new(ownFault)) {
+		return false
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) {
 		return true
 	}
