@@ -68,11 +68,20 @@ type Binding interface {
 	// Siblings returns the other accounts, of any directory, that are linked with the same row of the same tenant and are active.
 	Siblings(ctx context.Context, s Session, l Link) ([]Sibling, error)
 
+	// Spared returns removals that took nothing, with the rows that they are about, by sequence: those that the filter tells, of
+	// accounts that are linked and whose directory is not observed, when no later change says anything of the same thing. One that
+	// was Kept is returned when no other account keeps it any more, and none of them has taken it since or is about to.
+	Spared(ctx context.Context, f SparedFilter) ([]SparedChange, error)
+
 	SaveVerdicts(ctx context.Context, v []Verdict) error
 	Verdicts(ctx context.Context, account directory.ID) ([]Verdict, error) // of all accounts for the zero ID
 	// Unprobed returns up to limit accounts that are inactive, linked with a row that no active account is linked with, and
 	// were deactivated by a bound change with a greater sequence than any verdict on them, or have no verdict.
 	Unprobed(ctx context.Context, limit int) ([]directory.ID, error)
+	// Unclean returns up to limit accounts as Unprobed does that have a verdict which is not clean and is to be taken again, the
+	// oldest first: a minute after it was taken, then when as much time has passed as there was between the deactivation and
+	// the verdict, and within an hour in any case.
+	Unclean(ctx context.Context, now time.Time, limit int) ([]directory.ID, error)
 
 	Exemptions(ctx context.Context) ([]Exemption, error)
 	SaveExemption(ctx context.Context, e Exemption) error
@@ -148,6 +157,7 @@ const (
 	ResultSkipped   = "skipped"                // a later removal made it moot before it could bind
 	ResultNoAccount = "no application account" // the application has nobody whom it would be about
 	ResultKept      = "kept"                   // another active account gives the same person what this one lost
+	ResultProtected = "protected"              // part of the end of a whole directory, which takes nothing from this person
 	ResultDead      = "dead"                   // given up, after as many attempts as are configured (posted only)
 )
 
@@ -284,6 +294,21 @@ type Sibling struct {
 	directory.ID
 	Mode  Mode
 	Roles []string
+}
+
+// SparedFilter narrows Spared; zero fields do not narrow.
+type SparedFilter struct {
+	directory.Scope
+	Result  string          // ResultKept or ResultProtected, on either track; needed
+	Without directory.Scope // whose accounts keep nothing, as if the directory were observed
+	After   int64           // sequence
+	Limit   int             // 0 is 50
+}
+
+// SparedChange is a removal that took nothing, and whose row it is about.
+type SparedChange struct {
+	ChangeRow
+	AppID, Tenant string
 }
 
 // Verdict is what a probe found.

@@ -48,6 +48,7 @@ var dialect = table.Dialect{
 	Now:    "now()",
 
 	Rows: jsonRows, Each: eachRow, Named: bySeq, By: func(string) string { return "" }, Skip: " FOR UPDATE OF %s SKIP LOCKED", Lateral: true,
+	Has: func(list, text string) string { return list + ` @> to_jsonb(` + text + `)` },
 }
 
 func timeArg(t time.Time) any {

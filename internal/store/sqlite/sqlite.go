@@ -40,6 +40,7 @@ var dialect = table.Dialect{
 	Now:  "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
 
 	Rows: jsonRows, Each: eachRow, Named: bySeq, By: indexedBy,
+	Has: func(list, text string) string { return text + ` IN (SELECT j.value FROM json_each(` + list + `) j)` },
 }
 
 func timeArg(t time.Time) any {

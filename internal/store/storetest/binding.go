@@ -52,6 +52,10 @@ func RunBinding(t *testing.T, b Backend, db func(store.Store) *sql.DB) {
 		"what waits of an account can be hurried":                             testHurry,
 		"siblings are active accounts of the same row":                        testSiblings,
 		"somebody who left is probed until a verdict is as late as the leave": testUnprobed,
+		"what was kept is lapsed when nobody keeps it":                        testLapsed,
+		"what was kept is taken once, by the last who ends":                   testTakenOnce,
+		"who is protected is spared until they are spoken of again":           testProtected,
+		"a verdict is taken again until it is clean":                          testUnclean,
 		"a verdict replaces the one before":                                   testVerdicts,
 		"exemptions are kept until they are dropped":                          testExemptions,
 		"the feed goes on where its cursor is":                                testFeed,
@@ -844,6 +848,175 @@ func testUnprobed(t *testing.T, s bound) {
 	want(t, "Unprobed() after one that was skipped", unprobed(), []string{"acme cyd"})
 	s.done(t, store.Bound, store.ResultBound, s.say(t, acme, "account.deactivated ada")...)
 	want(t, "Unprobed() after another leave", unprobed(), []string{"acme ada", "acme cyd"})
+}
+
+// spared renders what Spared returns as "directory account kind role row tenant".
+func (s bound) spared(t testing.TB, f store.SparedFilter) (lines []string) {
+	t.Helper()
+	found, err := s.Spared(t.Context(), f)
+	if err != nil {
+		t.Fatalf("Spared(%+v) = %v", f, err)
+	}
+	for _, c := range found {
+		lines = append(lines, strings.Join(strings.Fields(fmt.Sprint(c.Directory, " ", c.Account, " ", c.Kind, " ", c.Role, " ", c.AppID, " ", c.Tenant)), " "))
+	}
+	return lines
+}
+
+// twice are ada and bob in both directories, each one person, and what ada lost in acme and another account keeps.
+func (s bound) twice(t testing.TB) (ends []int64) {
+	t.Helper()
+	for _, scope := range []directory.Scope{acme, bolt} {
+		s.people(t, scope, "ada", "bob")
+		s.mode(t, scope, store.Enforce)
+		s.link(t, linkOf(scope, "ada", store.Linked, "7"), linkOf(scope, "bob", store.Linked, "8"))
+	}
+	exec(t, s.Store, `UPDATE %saccounts SET roles = '["admin"]' WHERE directory = 'bolt'`)
+	exec(t, s.Store, `UPDATE %saccounts SET active = false WHERE directory = 'acme' AND account_key = 'ada'`)
+	ends = s.say(t, acme, "account.deactivated ada", "role.revoked ada - admin")
+	s.done(t, store.Bound, store.ResultKept, ends...)
+	return ends
+}
+
+func testLapsed(t *testing.T, s bound) {
+	kept := store.SparedFilter{Result: store.ResultKept}
+	both := []string{"acme ada account.deactivated 7 t1", "acme ada role.revoked admin 7 t1"}
+	ends := s.twice(t)
+	want(t, "Spared() while the other account keeps it", s.spared(t, kept), nil)
+	without := kept
+	without.Without = bolt
+	want(t, "Spared() without the other directory", s.spared(t, without), both)
+	s.mode(t, bolt, store.Paused)
+	want(t, "Spared() while the other directory is paused", s.spared(t, kept), nil)
+	s.mode(t, bolt, store.Observe)
+	want(t, "Spared() when the other directory is observed", s.spared(t, kept), both)
+	for what, f := range map[string]store.SparedFilter{
+		"of another directory": {Result: store.ResultKept, Scope: bolt}, "after the last": {Result: store.ResultKept, After: ends[1]}, "of whom is protected": {Result: store.ResultProtected},
+	} {
+		want(t, "Spared() "+what, s.spared(t, f), nil)
+	}
+	want(t, "Spared() of one", s.spared(t, store.SparedFilter{Result: store.ResultKept, Scope: acme, Limit: 1}), both[:1])
+	want(t, "Spared() after the first", s.spared(t, store.SparedFilter{Result: store.ResultKept, After: ends[0]}), both[1:])
+	s.mode(t, acme, store.Observe)
+	want(t, "Spared() of what is observed itself", s.spared(t, kept), nil)
+	s.mode(t, acme, store.Enforce)
+	s.mode(t, bolt, store.Enforce)
+
+	exec(t, s.Store, `UPDATE %saccounts SET roles = '["editor"]' WHERE directory = 'bolt'`)
+	want(t, "Spared() when the other has the role no more", s.spared(t, kept), both[1:])
+	if err := s.DropLink(t.Context(), linkOf(bolt, "ada", "", "").ID); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "Spared() when the other's link is dropped", s.spared(t, kept), both)
+	s.link(t, linkOf(bolt, "ada", store.Linked, "9"))
+	want(t, "Spared() when the other is somebody else", s.spared(t, kept), both)
+	s.say(t, acme, "account.updated ada", "account.activated bob", "role.added ada - editor", "grant.revoked ada group_1")
+	want(t, "Spared() when other things were said", s.spared(t, kept), both)
+	s.say(t, acme, "account.activated ada")
+	want(t, "Spared() when they came back", s.spared(t, kept), both[1:])
+	if err := s.DropLink(t.Context(), linkOf(acme, "ada", "", "").ID); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "Spared() without a link", s.spared(t, kept), nil)
+}
+
+func testTakenOnce(t *testing.T, s bound) {
+	kept := store.SparedFilter{Result: store.ResultKept}
+	lapsed := []string{"acme ada account.deactivated 7 t1"}
+	ends := s.twice(t)
+	s.done(t, store.Posted, store.ResultKept, ends[0])
+	s.say(t, acme, "role.added ada - admin")
+	s.leaves(t, bolt, "ada")
+	all := s.all(t)
+	i := slices.IndexFunc(all, func(c store.ChangeRow) bool { return c.Directory == "bolt" && c.Kind == directory.AccountDeactivated })
+	if i < 0 {
+		t.Fatal("nobody left")
+	}
+	end := all[i].Seq
+	want(t, "Spared() before the other's end has taken it", s.spared(t, kept), nil)
+	s.mode(t, bolt, store.Paused)
+	want(t, "Spared() while the other's end waits for longer", s.spared(t, kept), lapsed)
+	s.mode(t, bolt, store.Enforce)
+	s.done(t, store.Bound, store.ResultBound, end)
+	s.done(t, store.Posted, store.ResultNone, end)
+	want(t, "Spared() when the other's end took it on one track, and not on the one where it was kept", s.spared(t, kept), lapsed)
+	exec(t, s.Store, `UPDATE %schanges SET posted_result = 'bound' WHERE seq = `+fmt.Sprint(end))
+	want(t, "Spared() when the other's end took it", s.spared(t, kept), nil)
+	exec(t, s.Store, `UPDATE %schanges SET bound_result = 'kept' WHERE seq = `+fmt.Sprint(end))
+	want(t, "Spared() when both were kept", s.spared(t, kept), append(lapsed, "bolt ada account.deactivated 7 t1"))
+	exec(t, s.Store, `UPDATE %schanges SET bound_result = 'bound' WHERE seq = `+fmt.Sprint(end))
+	s.say(t, bolt, "account.activated ada")
+	want(t, "Spared() when the other came back since", s.spared(t, kept), lapsed)
+}
+
+func testProtected(t *testing.T, s bound) {
+	protected := store.SparedFilter{Result: store.ResultProtected}
+	s.people(t, acme, "ada")
+	s.mode(t, acme, store.Enforce)
+	s.link(t, linkOf(acme, "ada", store.Linked, "7"))
+	ends := s.say(t, acme, "account.deactivated ada", "grant.revoked ada group_1", "grant.revoked ada group_2")
+	s.done(t, store.Bound, store.ResultProtected, ends...)
+	s.done(t, store.Posted, store.ResultProtected, ends...)
+	all := []string{"acme ada account.deactivated 7 t1", "acme ada grant.revoked 7 t1", "acme ada grant.revoked 7 t1"}
+	want(t, "Spared() of whom is protected", s.spared(t, protected), all)
+	s.say(t, acme, "grant.added ada group_1", "account.activated ada")
+	want(t, "Spared() when they are back in one group", s.spared(t, protected), all[2:])
+}
+
+func testUnclean(t *testing.T, s bound) {
+	s.people(t, acme, "ada", "bob", "cyd", "dan")
+	s.leaves(t, acme, "ada")
+	s.leaves(t, acme, "bob")
+	s.link(t, linkOf(acme, "ada", store.Linked, "1"), linkOf(acme, "bob", store.Linked, "2"), linkOf(acme, "cyd", store.Linked, "3"))
+	var end int64
+	for _, c := range s.all(t) {
+		if c.Account == "ada" && c.Kind == directory.AccountDeactivated {
+			end = c.Seq
+		}
+	}
+	s.done(t, store.Bound, store.ResultBound, end)
+	settled, err := s.Settled(t.Context(), []int64{end})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := settled[end].At
+	verdict := func(name, probe, result string, seq int64, at time.Time) {
+		t.Helper()
+		if err := s.SaveVerdicts(t.Context(), []store.Verdict{{ID: directory.ID{Scope: acme, ID: name}, Probe: probe, Seq: seq, At: at, Result: result}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unclean := func(at time.Time) (names []string) {
+		ids, err := s.Unclean(t.Context(), at, 10)
+		if err != nil {
+			t.Fatalf("Unclean() = %v", err)
+		}
+		for _, id := range ids {
+			names = append(names, id.ID)
+		}
+		return names
+	}
+	verdict("ada", "keys", "clean", end, bound)
+	verdict("cyd", "sessions", "dirty", 0, bound) // who is active
+	verdict("dan", "sessions", "dirty", 0, bound) // who has no link
+	want(t, "Unclean() with none that is not", unclean(bound.Add(24*time.Hour)), nil)
+	verdict("ada", "sessions", "dirty", end, bound)
+	verdict("ada", "tokens", "unknown", end, bound)
+	want(t, "Unclean() before a minute", unclean(bound.Add(time.Minute-time.Microsecond)), nil)
+	want(t, "Unclean() after a minute", unclean(bound.Add(time.Minute)), []string{"ada"})
+	for _, after := range []time.Duration{10 * time.Minute, 5 * time.Hour} {
+		at := bound.Add(after)
+		wait := min(after, time.Hour)
+		verdict("ada", "sessions", "dirty", end, at)
+		verdict("ada", "tokens", "clean", end, at)
+		want(t, fmt.Sprint("Unclean() sooner than as long again after ", after), unclean(at.Add(wait-time.Microsecond)), nil)
+		want(t, fmt.Sprint("Unclean() as long again after ", after), unclean(at.Add(wait)), []string{"ada"})
+	}
+	verdict("bob", "sessions", "dirty", 0, bound)
+	want(t, "Unclean() with one whose end was not bound", unclean(bound.Add(time.Hour)), []string{"bob"})
+	if ids, err := s.Unclean(t.Context(), bound.Add(48*time.Hour), 1); err != nil || len(ids) != 1 || ids[0].ID != "bob" {
+		t.Errorf("Unclean(1) = %v, %v, want the oldest", ids, err)
+	}
 }
 
 func testVerdicts(t *testing.T, s bound) {

@@ -43,19 +43,43 @@ func (b Binding) Verdicts(ctx context.Context, account directory.ID) ([]store.Ve
 // all is a limit that none of these lists reaches.
 const all = 1 << 31
 
+var scanAccountID = fields(func(id *directory.ID) []any { return []any{&id.Source, &id.Directory, &id.ID} })
+
+// ofLink says that a table's row is of the account of the link l.
+func ofLink(alias string) string { return alias + fmt.Sprintf(sameAccount, alias) }
+
+// left says of a link l and its account a that they are of somebody who left, and that nobody active has the row.
+func (b Binding) left() string {
+	return `l.state = 'linked' AND NOT a.active
+			AND NOT EXISTS (SELECT 1 FROM ` + b.in("links") + ` o JOIN ` + b.in("active_accounts") + ` v ON v.source = o.source AND v.directory = o.directory AND v.account_key = o.account_key
+				WHERE o.state = 'linked' AND o.app_id = l.app_id AND o.tenant = l.tenant)`
+}
+
 // Unprobed implements store.Binding: by source, directory and account.
 func (b Binding) Unprobed(ctx context.Context, limit int) ([]directory.ID, error) {
-	of := func(alias string) string { return alias + fmt.Sprintf(sameAccount, alias) }
-	return ask(ctx, b.Read, "accounts to probe", fields(func(id *directory.ID) []any {
-		return []any{&id.Source, &id.Directory, &id.ID}
-	}), `SELECT l.source, l.directory, l.account_key FROM `+b.in("links")+` l JOIN `+b.in("accounts")+` a ON `+of("a")+`
-		WHERE l.state = 'linked' AND NOT a.active
+	of := ofLink
+	return ask(ctx, b.Read, "accounts to probe", scanAccountID, `SELECT l.source, l.directory, l.account_key FROM `+b.in("links")+` l JOIN `+b.in("accounts")+` a ON `+of("a")+`
+		WHERE `+b.left()+`
 			AND (NOT EXISTS (SELECT 1 FROM `+b.in("probes")+` p WHERE `+of("p")+`)
 				OR EXISTS (SELECT 1 FROM `+b.in("changes")+` c WHERE `+of("c")+` AND c.kind = 'account.deactivated' AND c.bound_result = '`+store.ResultBound+`'
 					AND c.seq > (SELECT max(p.seq) FROM `+b.in("probes")+` p WHERE `+of("p")+`)))
-			AND NOT EXISTS (SELECT 1 FROM `+b.in("links")+` o JOIN `+b.in("active_accounts")+` v ON v.source = o.source AND v.directory = o.directory AND v.account_key = o.account_key
-				WHERE o.state = 'linked' AND o.app_id = l.app_id AND o.tenant = l.tenant)
 		ORDER BY l.source, l.directory, l.account_key LIMIT `+b.mark(1), limit)
+}
+
+// A verdict that is not clean is taken again after the shortest time at the soonest, and after the longest in any case.
+const soonest, longest = time.Minute, time.Hour
+
+// Unclean implements store.Binding.
+func (b Binding) Unclean(ctx context.Context, now time.Time, limit int) ([]directory.ID, error) {
+	return ask(ctx, b.Read, "accounts to probe again", scanAccountID, `SELECT u.source, u.directory, u.account_key FROM (
+			SELECT l.source, l.directory, l.account_key, min(p.at) AS at FROM `+b.in("probes")+` p
+			JOIN `+b.in("links")+` l ON `+ofLink("p")+`
+			JOIN `+b.in("accounts")+` a ON `+ofLink("a")+`
+			LEFT JOIN `+b.in("changes")+` c ON c.seq = p.seq
+			WHERE p.verdict <> 'clean' AND p.at <= `+b.mark(1)+` AND (p.at <= `+b.mark(2)+` OR p.at - c.bound_at <= `+b.mark(3)+` - p.at) AND `+b.left()+`
+			GROUP BY l.source, l.directory, l.account_key) u
+		ORDER BY u.at, u.source, u.directory, u.account_key LIMIT `+b.mark(4),
+		b.Dialect.Time(now.Add(-soonest)), b.Dialect.Time(now.Add(-longest)), b.Dialect.Time(now), limit)
 }
 
 const exemptionColumns = `tenant, app_id, owner, reason, created_at, created_by, expires_at`

@@ -25,6 +25,7 @@ type Dialect struct {
 	Named   func(column string, n int) string                    // whether a number is the "seq" of one of the n-th argument's objects, by the column's index
 	By      func(index string) string                            // follows a table that is read by an index
 	Skip    string                                               // ends a selection for an update: rows that others hold are left out; %s is the table's alias
+	Has     func(list, text string) string                       // whether a JSON array, or null, has a text
 	Lateral bool                                                 // a joined selection may name what was joined before
 }
 
