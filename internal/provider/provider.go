@@ -21,6 +21,10 @@ type Provider struct {
 	// Decode reads one delivery into what it says. An error wraps directory.ErrInvalid: the body can never be
 	// decoded, by its own fault. It never panics, and the same body always gives the same answer.
 	Decode func(body []byte, options Options) ([]Statement, error)
+
+	// API makes what asks the provider, without asking it; nil: there is nothing to ask. What it makes may be used by many
+	// goroutines at once, which share its rate limits.
+	API func(APIConfig) (API, error)
 }
 
 // Answer is an HTTP answer's status and body.

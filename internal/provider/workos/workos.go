@@ -1,4 +1,4 @@
-// Package workos reads what WorkOS Directory Sync says.
+// Package workos reads what WorkOS Directory Sync says, and asks it: its events in order, and its directories as they are.
 //
 // It takes the current envelope and the older ones, times in every form that was ever sent, and types and states that
 // nobody knew when it was written. Sources: https://workos.com/docs/events, https://workos.com/docs/directory-sync.
@@ -26,6 +26,13 @@ func Provider() provider.Provider {
 		Name: "workos", Scheme: "workos",
 		Success:  provider.Answer{Status: http.StatusOK, ContentType: "application/json", Body: "{}"},
 		Identify: identify, Decode: decode,
+		API: func(c provider.APIConfig) (provider.API, error) {
+			client, err := NewClient(c)
+			if err != nil {
+				return nil, err // and not the client: a nil pointer in an interface is not nil
+			}
+			return client, nil
+		},
 	}
 }
 
@@ -260,14 +267,22 @@ var readers = map[string]func(e *directory.Event, data *object, attributes []str
 
 func readDirectory(e *directory.Event, d *object, _ []string) {
 	e.Subject = directory.SubjectDirectory
-	e.Connection = &directory.Connection{Name: clean(d.Name), Type: clean(d.Type), State: clean(d.State)}
+	e.Connection = connectionOf(d)
+}
+
+func connectionOf(d *object) *directory.Connection {
+	return &directory.Connection{Name: clean(d.Name), Type: clean(d.Type), State: clean(d.State)}
 }
 
 // readUser takes any state but "active" for a removal: "inactive", "suspended", and whatever comes next.
 func readUser(e *directory.Event, d *object, attributes []string) {
 	e.Subject = directory.SubjectUser
 	e.Removes = e.Removes || d.State != "active"
-	e.User = &directory.Person{
+	e.User = personOf(d, attributes)
+}
+
+func personOf(d *object, attributes []string) *directory.Person {
+	return &directory.Person{
 		ID: string(d.ID), IDPID: string(d.IDPID), State: clean(d.State), Created: parseTime(d.CreatedAt),
 		Profile: directory.Profile{
 			Email: directory.Text(emailOf(d), directory.MaxEmail), FirstName: clean(d.FirstName), LastName: clean(d.LastName), Name: clean(d.Name),
@@ -278,7 +293,11 @@ func readUser(e *directory.Event, d *object, attributes []string) {
 
 func readGroup(e *directory.Event, d *object, _ []string) {
 	e.Subject = directory.SubjectGroup
-	e.Group = &directory.Team{ID: string(d.ID), IDPID: string(d.IDPID), Name: clean(d.Name)}
+	e.Group = teamOf(d)
+}
+
+func teamOf(d *object) *directory.Team {
+	return &directory.Team{ID: string(d.ID), IDPID: string(d.IDPID), Name: clean(d.Name)}
 }
 
 func readMembership(e *directory.Event, d *object, _ []string) {
