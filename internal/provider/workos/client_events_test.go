@@ -214,6 +214,8 @@ func TestNoEventIsSkippedHoweverFarBackTheLogIsRead(t *testing.T) {
 		"of the last hour":         {[]time.Duration{50 * time.Minute, time.Minute}, time.Hour, 0, 90 * day, []string{"event_1", "event_2"}},
 		"80 days":                  {[]time.Duration{85 * day, 79 * day, 50*day + 1, 50 * day, 20 * day, time.Second}, 80 * day, 0, 90 * day, []string{"event_2", "event_3", "event_4", "event_5", "event_6"}},
 		"at the windows' edges":    {[]time.Duration{80 * day, 80*day - window, 80*day - 2*window + time.Second, day}, 80 * day, 0, 90 * day, []string{"event_1", "event_2", "event_3", "event_4"}},
+		"at an empty window's end": {[]time.Duration{80*day - window}, 80 * day, 0, 90 * day, []string{"event_1"}},
+		"a little behind it":       {[]time.Duration{80*day - window - time.Millisecond}, 80 * day, 0, 90 * day, []string{"event_1"}},
 		"with only one, the last":  {[]time.Duration{time.Minute}, 89 * day, 0, 90 * day, []string{"event_1"}},
 		"all that is kept":         {[]time.Duration{89 * day, 40 * day, time.Minute}, 0, 0, 91 * day, []string{"event_1", "event_2", "event_3"}},
 		"what is kept of less":     {[]time.Duration{89 * day, 44 * day, 20 * day, time.Minute}, 0, 0, 45 * day, []string{"event_2", "event_3", "event_4"}},
@@ -264,6 +266,12 @@ func TestARangeThatIsRefusedIsAnErrorUnlessAllWasAskedFor(t *testing.T) {
 			if page, err := s.Page(t.Context(), provider.LogQuery{Since: since}); err == nil {
 				t.Errorf("%s: Page() = %+v, want an error", name, page)
 			}
+		}
+	})
+	l := record{t: t, oldest: time.Date(1999, 12, 1, 0, 0, 0, 0, time.UTC)}
+	simulate(t, l.ServeHTTP, func(t *testing.T, s *sim) {
+		if page, err := s.Page(t.Context(), provider.LogQuery{Since: l.oldest.Add(-time.Hour)}); err == nil {
+			t.Errorf("from before what is kept: Page() = %+v, want an error", page)
 		}
 	})
 }

@@ -169,6 +169,7 @@ func TestAListingThatIsNotWholeIsNeverTakenForOne(t *testing.T) {
 		second http.HandlerFunc
 		target error
 	}{
+		"empty, and then the end":    {inTurn(says(200, list(`"c2"`)), says(200, list("null"))), provider.ErrCutShort},
 		"the same cursor again":      {says(200, list(`"c1"`, u2)), provider.ErrCutShort},
 		"empty, and more":            {says(200, list(`"c2"`)), provider.ErrCutShort},
 		"no word on what follows":    {says(200, `{"data":[`+u2+`]}`), provider.ErrCutShort},
