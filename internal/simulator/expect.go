@@ -14,6 +14,7 @@ type Expectation struct {
 	Source   string
 	Accounts map[directory.ID]Account // everybody ever, by account key
 	Groups   map[directory.ID]Group   // all there ever were
+	Ended    []directory.Scope        // directories that were deleted; what was in them stands as it was
 }
 
 // Account is what must be true of a person.
@@ -45,12 +46,14 @@ func (d *Directory) Expected() Expectation {
 	return e
 }
 
-// key is the account key: the idp_id, which every person has here, marked where it could be taken for another kind.
-func (p *person) key() string {
-	if strings.HasPrefix(p.idp, "id:") {
-		return "idp:" + p.idp
+func (p *person) key() string { return accountKey(p.idp) }
+
+// accountKey is the idp_id, which everybody has here, marked where it could be taken for another kind.
+func accountKey(idp string) string {
+	if strings.HasPrefix(idp, "id:") {
+		return "idp:" + idp
 	}
-	return p.idp
+	return idp
 }
 
 func (p *person) account() Account {

@@ -25,8 +25,8 @@ type connectionData struct {
 	Type           string       `json:"type"`
 	State          string       `json:"state"`
 	Name           string       `json:"name"`
-	ExternalKey    string       `json:"external_key"`
-	Domains        []domainData `json:"domains"`
+	ExternalKey    string       `json:"external_key,omitempty"`
+	Domains        []domainData `json:"domains,omitempty"`
 	CreatedAt      string       `json:"created_at"`
 	UpdatedAt      string       `json:"updated_at"`
 }
@@ -148,6 +148,23 @@ func (d *Directory) tell(c *company, event, summary string, data any) {
 
 func stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z") }
 
+// ulid is a ULID's 128 bits.
+type ulid struct{ high, low uint64 }
+
+// time is the time in it.
+func (u ulid) time() time.Time { return time.UnixMilli(int64(u.high >> 16)).UTC() } //nolint:gosec // 48 bits
+
+// String is the ULID as text.
+func (u ulid) String() string {
+	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	var b [26]byte
+	for i := range b {
+		b[25-i] = alphabet[u.low&31]
+		u.low, u.high = u.low>>5|u.high<<59, u.high>>5
+	}
+	return string(b[:])
+}
+
 // ulids makes ULIDs that ascend even within one millisecond.
 type ulids struct {
 	random *rand.Rand
@@ -156,18 +173,13 @@ type ulids struct {
 	low    uint64
 }
 
-func (u *ulids) at(t time.Time) string {
+func (u *ulids) next(t time.Time) ulid {
 	if ms := t.UnixMilli(); ms != u.ms {
 		u.ms, u.high, u.low = ms, uint16(u.random.Uint32()&0xffff), u.random.Uint64()>>1
 	} else {
 		u.low += 1 + u.random.Uint64N(1<<32)
 	}
-	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-	high, low := uint64(u.ms)<<16|uint64(u.high), u.low //nolint:gosec // times after 1970
-	var b [26]byte
-	for i := range b {
-		b[25-i] = alphabet[low&31]
-		low, high = low>>5|high<<59, high>>5
-	}
-	return string(b[:])
+	return ulid{uint64(u.ms)<<16 | uint64(u.high), u.low} //nolint:gosec // times after 1970
 }
+
+func (u *ulids) at(t time.Time) string { return u.next(t).String() }

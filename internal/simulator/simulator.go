@@ -2,8 +2,9 @@
 // as WorkOS does, twice, late and out of order.
 //
 // A [Directory] makes up what happens and remembers what must be true afterwards, by a state of its own that knows
-// nothing of how the events are folded. A [Sender] carries its deliveries to a receiver, over a network of its own
-// making.
+// nothing of how the events are folded. A [World] is a whole provider: what happens is said to it, or is the [Traffic] of
+// a month; it keeps the log of all that it told, and an [API] answers for it. A [Sender] carries deliveries to a receiver,
+// over a network of its own making.
 package simulator
 
 import (
