@@ -77,10 +77,19 @@ var errGivenUp = errors.New("given up")
 // Send posts the deliveries, each at least once, and returns when all of them are accepted or given up, or when the
 // context ends. The error tells of the first that was given up, or is the context's.
 func (s *Sender) Send(ctx context.Context, deliveries []Delivery) (Stats, error) {
-	begun := time.Now()
-	run := &sending{Sender: s, client: s.client(), stats: Stats{Deliveries: len(deliveries), Status: map[int]int{}}}
-	posts := s.plan(deliveries)
 	queue := make(chan post)
+	var feeder sync.WaitGroup
+	feeder.Go(func() { feed(ctx, queue, s.plan(deliveries)) })
+	stats, err := s.follow(ctx, queue)
+	feeder.Wait()
+	stats.Deliveries = len(deliveries)
+	return stats, err
+}
+
+// follow sends what comes from the queue, until that is closed.
+func (s *Sender) follow(ctx context.Context, queue <-chan post) (Stats, error) {
+	begun := time.Now()
+	run := &sending{Sender: s, client: s.client(), stats: Stats{Status: map[int]int{}}}
 	var workers sync.WaitGroup
 	for range max(s.Concurrency, 1) {
 		workers.Go(func() {
@@ -89,7 +98,6 @@ func (s *Sender) Send(ctx context.Context, deliveries []Delivery) (Stats, error)
 			}
 		})
 	}
-	run.feed(ctx, queue, posts)
 	workers.Wait()
 	stats, err := run.result()
 	stats.Took = time.Since(begun)
@@ -147,7 +155,7 @@ type sending struct {
 	first error // of a delivery that was given up
 }
 
-func (r *sending) feed(ctx context.Context, queue chan<- post, posts []post) {
+func feed(ctx context.Context, queue chan<- post, posts []post) {
 	defer close(queue)
 	for _, p := range posts {
 		select {
@@ -175,9 +183,13 @@ func (r *sending) insist(ctx context.Context, p post) {
 	if r.Delay > 0 && !wait(ctx, time.Duration(random.Int64N(int64(r.Delay)))) {
 		return
 	}
-	if p.repeat {
-		r.note(func() { r.stats.Repeated++ })
-	}
+	r.note(func() {
+		if p.repeat {
+			r.stats.Repeated++
+		} else {
+			r.stats.Deliveries++
+		}
+	})
 	for attempt := 1; ; attempt++ {
 		answer, asked := r.attempt(ctx, p, attempt)
 		if ctx.Err() != nil && !answer.Accepted() {
