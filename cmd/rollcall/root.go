@@ -56,7 +56,7 @@ migrating or another binary. What went wrong stands on standard error, with what
 	})
 	root.AddCommand(
 		c.serve(), c.migrate(), c.send(), c.events(), c.dead(), c.accounts(), c.directories(), c.links(), c.bindings(), c.changes(), c.orphans(), c.queue(),
-		c.config(), c.vault(), c.doctor(), c.health(), c.demo(), c.version(),
+		c.config(), c.vault(), c.doctor(), c.health(), c.demo(), c.simulate(), c.version(),
 	)
 	for _, cmd := range commandsOf(root) {
 		if cmd.Args != nil {

@@ -203,20 +203,29 @@ func (f sendFlags) signedAt() (time.Time, error) {
 }
 
 func sign(ctx context.Context, at time.Time, source config.Source, conf config.Config, h http.Header, body []byte) error {
-	v, err := app.NewVerifier(source)
+	v, key, err := signer(ctx, source, conf)
 	if err != nil {
 		return err
 	}
+	return v.SignAll(h, body, []*verify.Key{key}, "msg_"+rand.Text(), at)
+}
+
+// signer is how a source signs, and the newest of its keys.
+func signer(ctx context.Context, source config.Source, conf config.Config) (*verify.Verifier, *verify.Key, error) {
+	v, err := app.NewVerifier(source)
+	if err != nil {
+		return nil, nil, err
+	}
 	snapshot, err := secrets.Fetch(ctx, app.SecretsConfig(conf), source.Secret)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	newest := snapshot.Versions[0]
 	key, err := v.NewKey(newest.ID, newest.Secret.Reveal())
 	if err != nil {
-		return fmt.Errorf("the signing secret: %w\nhint: store it as the sender's console shows it", err)
+		return nil, nil, fmt.Errorf("the signing secret: %w\nhint: store it as the sender's console shows it", err)
 	}
-	return v.SignAll(h, body, []*verify.Key{key}, "msg_"+rand.Text(), at)
+	return v, key, nil
 }
 
 func (f sendFlags) client() (*http.Client, error) {
