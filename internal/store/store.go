@@ -37,6 +37,7 @@ type Store interface {
 	Reader
 	Migrator
 	Binding
+	Pulling
 
 	Close() error
 }
@@ -268,6 +269,7 @@ var (
 	ErrData        = errors.New("the data cannot be stored")
 	ErrConflict    = errors.New("another transaction was first")
 	ErrTaken       = errors.New("another account has it")
+	ErrLeased      = errors.New("another process has the lease")
 	ErrTooOld      = errors.New("this binary is older than the database allows")
 	ErrEnvironment = errors.New("the database belongs to another environment")
 	ErrChecksum    = errors.New("a migration was applied with another text")

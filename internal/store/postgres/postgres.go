@@ -31,6 +31,7 @@ type Store struct {
 	table.Reader
 	table.Migrator
 	table.Binding
+	table.Pulling
 	config store.Config
 	pool   *pgxpool.Pool
 }
@@ -46,6 +47,7 @@ var dialect = table.Dialect{
 	Mark:   func(n int) string { return "$" + strconv.Itoa(n) },
 	Time:   timeArg,
 	Now:    "now()",
+	Later:  func(n int) string { return "now() + $" + strconv.Itoa(n) + "::bigint * interval '1 microsecond'" },
 
 	Rows: jsonRows, Each: eachRow, Named: bySeq, By: func(string) string { return "" }, Skip: " FOR UPDATE OF %s SKIP LOCKED", Lateral: true,
 	Has: func(list, text string) string { return list + ` @> to_jsonb(` + text + `)` },
@@ -86,8 +88,9 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
+	b := table.Binding{Read: db, Write: db, Dialect: dialect}
 	return &Store{
-		config: c, pool: pool, Reader: table.Reader{DB: db, Dialect: dialect}, Binding: table.Binding{Read: db, Write: db, Dialect: dialect},
+		config: c, pool: pool, Reader: table.Reader{DB: db, Dialect: dialect}, Binding: b, Pulling: table.NewPulling(b),
 		Migrator: table.Migrator{
 			DB: db, Dialect: dialect, Files: migrationFiles(), Environment: c.Environment, Binary: c.Binary,
 			Lock:   `SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7301421305)`, // any number that nobody else locks

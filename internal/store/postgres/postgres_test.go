@@ -42,6 +42,7 @@ func TestPostgreSQLKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, backend)
 	storetest.RunBinding(t, backend, func(s store.Store) *sql.DB { return s.(opened).Write })
+	storetest.RunPulling(t, backend)
 }
 
 func TestDataThatPostgreSQLRefusesIsTheEventsFault(t *testing.T) {

@@ -28,16 +28,20 @@ type Store struct {
 	table.Reader
 	table.Migrator
 	table.Binding
+	table.Pulling
 	config store.Config
 	write  *sql.DB
 }
 
 var _ store.Store = (*Store)(nil)
 
+const now = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+
 var dialect = table.Dialect{
-	Mark: func(n int) string { return "?" + strconv.Itoa(n) },
-	Time: timeArg,
-	Now:  "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+	Mark:  func(n int) string { return "?" + strconv.Itoa(n) },
+	Time:  timeArg,
+	Now:   now,
+	Later: func(n int) string { return now + " + ?" + strconv.Itoa(n) },
 
 	Rows: jsonRows, Each: eachRow, Named: bySeq, By: indexedBy,
 	Has: func(list, text string) string { return text + ` IN (SELECT j.value FROM json_each(` + list + `) j)` },
@@ -71,8 +75,9 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", c.DSN, err), write.Close())
 	}
 	read.SetMaxOpenConns(4)
+	b := table.Binding{Read: read, Write: write, Dialect: dialect}
 	return &Store{
-		config: c, write: write, Reader: table.Reader{DB: read, Dialect: dialect}, Binding: table.Binding{Read: read, Write: write, Dialect: dialect},
+		config: c, write: write, Reader: table.Reader{DB: read, Dialect: dialect}, Binding: b, Pulling: table.NewPulling(b),
 		Migrator: table.Migrator{
 			DB: write, Dialect: dialect, Files: migrationFiles(), Environment: c.Environment, Binary: c.Binary,
 			Lock:   `SELECT 1`, // the transaction itself locks the file

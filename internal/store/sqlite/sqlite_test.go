@@ -38,6 +38,7 @@ func TestSQLiteKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, backend)
 	storetest.RunBinding(t, backend, func(s store.Store) *sql.DB { return s.(opened).Write })
+	storetest.RunPulling(t, backend)
 }
 
 func BenchmarkFold(b *testing.B) { storetest.BenchmarkFold(b, backend) }

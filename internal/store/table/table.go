@@ -19,6 +19,7 @@ type Dialect struct {
 	Mark   func(n int) string  // the n-th placeholder, from 1
 	Time   func(time.Time) any // a time as an argument; nil for the zero time
 	Now    string              // an expression for the database's clock
+	Later  func(n int) string  // that clock, later by the n-th argument, which is in µs
 
 	Rows    func(n int, columns string) string                   // the n-th argument, JSON objects in an array, as the table k of these columns with their types
 	Each    func(columns, table, index, condition string) string // joins k, row by row, with the rows r of a table that an index finds; "" is the primary key
