@@ -11,8 +11,8 @@ var rooms = map[string][]string{
 
 	// app alone opens outside services, so it alone names the two databases.
 	"internal/app": {
-		"handlers", "handlers/admin", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
-		"internal/provider/*", "internal/rehearsal", "internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/worker", "queue",
+		"handlers", "handlers/admin", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/poller",
+		"internal/provider", "internal/provider/*", "internal/rehearsal", "internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/worker", "queue",
 		"secrets", "verify",
 	},
 	"internal/config": {"internal/directory", "internal/provider", "internal/provider/*", "internal/spelling", "queue", "secrets", "verify"},
@@ -20,6 +20,7 @@ var rooms = map[string][]string{
 	"handlers":           {"internal/provider", "queue", "secrets", "verify"},
 	"handlers/admin":     {"handlers", "internal/store", "queue"},
 	"internal/worker":    {"internal/directory", "internal/provider", "internal/provider/operator", "internal/store", "queue"},
+	"internal/poller":    {"internal/directory", "internal/provider", "internal/store", "queue"},
 	"internal/binder":    {"internal/directory", "internal/store", "verify"},
 	"internal/inventory": {"internal/directory", "internal/store"},
 	"internal/rehearsal": {"internal/binder", "internal/directory", "internal/store"},

@@ -18,12 +18,12 @@ type Pulling interface {
 	ReleasePoll(ctx context.Context, l PollLease) error
 
 	// MovePoll moves the cursor, when the holder still has the lease and the cursor is where from has it; else it is ErrConflict
-	// and nothing moves. It counts as a poll that went well.
-	MovePoll(ctx context.Context, l PollLease, from Poll, to PollMove) error
-	// NotePoll keeps how the last poll went, when the holder still has the lease; else it is ErrConflict.
-	NotePoll(ctx context.Context, l PollLease, n PollNote) error
+	// and nothing moves. It counts as a poll that went well, and returns how far the log is read then.
+	MovePoll(ctx context.Context, l PollLease, from Poll, to PollMove) (Poll, error)
+	// NotePoll keeps how the last poll went, on the same conditions.
+	NotePoll(ctx context.Context, l PollLease, from Poll, n PollNote) error
 
-	// RewindPoll moves the cursor, whoever has the lease: who has it notices by MovePoll. ErrNotFound when the source was never polled.
+	// RewindPoll moves the cursor, whoever has the lease: who has it notices by ErrConflict. ErrNotFound when the source was never polled.
 	RewindPoll(ctx context.Context, source string, to PollCursor, by string) error
 
 	// Known returns the outcomes of those of the events that the ledger holds.

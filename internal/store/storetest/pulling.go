@@ -50,15 +50,17 @@ func (s polled) take(t testing.TB, l store.PollLease) store.Poll {
 
 func (s polled) move(t testing.TB, l store.PollLease, from store.Poll, to store.PollMove) store.Poll {
 	t.Helper()
-	if err := s.MovePoll(t.Context(), l, from, to); err != nil {
+	moved, err := s.MovePoll(t.Context(), l, from, to)
+	if err != nil {
 		t.Fatalf("MovePoll(%s) = %v", to.After, err)
 	}
-	return s.poll(t)
+	wantPoll(t, moved, s.poll(t))
+	return moved
 }
 
 func (s polled) note(t testing.TB, l store.PollLease, n store.PollNote) store.Poll {
 	t.Helper()
-	if err := s.NotePoll(t.Context(), l, n); err != nil {
+	if err := s.NotePoll(t.Context(), l, s.poll(t), n); err != nil {
 		t.Fatalf("NotePoll(%+v) = %v", n, err)
 	}
 	return s.poll(t)
@@ -150,7 +152,7 @@ func testMovePoll(t *testing.T, s polled) {
 	if at1.Moved.IsZero() || at1.Paged.IsZero() {
 		t.Errorf("moved %s, paged %s, want the database's clock", at1.Moved, at1.Paged)
 	}
-	if err := s.MovePoll(t.Context(), ann, start, to("event_other", 2)); !errors.Is(err, store.ErrConflict) {
+	if _, err := s.MovePoll(t.Context(), ann, start, to("event_other", 2)); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("MovePoll() from where the cursor is not any more = %v, want ErrConflict", err)
 	}
 	wantPoll(t, s.poll(t), want)
@@ -169,8 +171,11 @@ func testRewindMeanwhile(t *testing.T, s polled) {
 	if err := s.RewindPoll(t.Context(), "workos", at1.PollCursor, "ops"); err != nil {
 		t.Fatalf("RewindPoll() = %v", err)
 	}
-	if err := s.MovePoll(t.Context(), ann, at1, to("event_2", 2)); !errors.Is(err, store.ErrConflict) {
+	if _, err := s.MovePoll(t.Context(), ann, at1, to("event_2", 2)); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("MovePoll() after a rewind = %v, want ErrConflict", err)
+	}
+	if err := s.NotePoll(t.Context(), ann, at1, store.PollNote{CaughtUp: true}); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("NotePoll() after a rewind = %v, want ErrConflict", err)
 	}
 	since := store.PollCursor{Since: directorytest.Start}
 	if err := s.RewindPoll(t.Context(), "workos", since, "ops"); err != nil {
@@ -186,8 +191,8 @@ func testRewindMeanwhile(t *testing.T, s polled) {
 func testPollLost(t *testing.T, s polled) {
 	start := s.take(t, ann)
 	for name, try := range map[string]func() error{
-		"MovePoll": func() error { return s.MovePoll(t.Context(), bob, start, to("event_1", 1)) },
-		"NotePoll": func() error { return s.NotePoll(t.Context(), bob, store.PollNote{Error: "lost"}) },
+		"MovePoll": func() error { _, err := s.MovePoll(t.Context(), bob, start, to("event_1", 1)); return err },
+		"NotePoll": func() error { return s.NotePoll(t.Context(), bob, start, store.PollNote{Error: "lost"}) },
 	} {
 		if err := try(); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("%s() without the lease = %v, want ErrConflict", name, err)

@@ -57,7 +57,7 @@ func (p Pulling) ReleasePoll(ctx context.Context, l store.PollLease) error {
 }
 
 // MovePoll implements store.Pulling. All that it writes rests on from, which moves vouches for.
-func (p Pulling) MovePoll(ctx context.Context, l store.PollLease, from store.Poll, to store.PollMove) error {
+func (p Pulling) MovePoll(ctx context.Context, l store.PollLease, from store.Poll, to store.PollMove) (store.Poll, error) {
 	restarts, restarted, left := from.Restarts, p.time(from.Restarted), from.RestartedFrom
 	if to.Restart {
 		restarts, left = restarts+1, from.PollCursor
@@ -77,27 +77,30 @@ func (p Pulling) MovePoll(ctx context.Context, l store.PollLease, from store.Pol
 		args = append(args, restarted)
 	}
 	mark := p.b.mark
-	n, err := affected(p.b.Write.ExecContext(ctx, `UPDATE `+p.b.in("poll_cursors")+` SET moves = moves + 1, moved_at = `+p.b.Dialect.Now+`, paged_at = `+p.b.Dialect.Now+`,
+	moved, err := ask(ctx, p.b.Write, "where the cursor of "+l.Source+" moves", scanPoll, `UPDATE `+p.b.in("poll_cursors")+` SET moves = moves + 1, moved_at = `+p.b.Dialect.Now+`, paged_at = `+p.b.Dialect.Now+`,
 		error = '', failed_at = NULL, cursor = `+mark(4)+`, occurred = `+mark(5)+`, since = `+mark(6)+`, began = `+mark(7)+`, started = `+mark(8)+`,
 		watermark = `+mark(9)+`, missed = `+mark(10)+`, restarts = `+mark(11)+`, restarted_cursor = `+mark(12)+`, restarted_occurred = `+mark(13)+`,
 		restarted_at = `+at(to.Restart, 14)+`
-		WHERE source = `+mark(1)+` AND holder = `+mark(2)+` AND moves = `+mark(3), args...))
-	return wrap("move the cursor of "+l.Source, held(n, err))
+		WHERE source = `+mark(1)+` AND holder = `+mark(2)+` AND moves = `+mark(3)+` RETURNING `+pollColumns+`, `+p.b.Dialect.Now, args...)
+	if err := held(len(moved), err); err != nil {
+		return store.Poll{}, fmt.Errorf("move the cursor of %s: %w", l.Source, err)
+	}
+	return moved[0], nil
 }
 
 // NotePoll implements store.Pulling.
-func (p Pulling) NotePoll(ctx context.Context, l store.PollLease, note store.PollNote) error {
-	now, args := p.b.Dialect.Now, []any{l.Source, l.Holder}
+func (p Pulling) NotePoll(ctx context.Context, l store.PollLease, from store.Poll, note store.PollNote) error {
+	now, args := p.b.Dialect.Now, []any{l.Source, l.Holder, from.Moves}
 	set := `paged_at = ` + now + `, error = '', failed_at = NULL`
 	switch {
 	case note.Error != "":
-		set = `error = ` + p.b.mark(3) + `, failed_at = CASE WHEN error = '' THEN ` + now + ` ELSE failed_at END`
+		set = `error = ` + p.b.mark(4) + `, failed_at = CASE WHEN error = '' THEN ` + now + ` ELSE failed_at END`
 		args = append(args, cmp.Or(directory.Text(note.Error, maxError), "unknown"))
 	case note.CaughtUp:
 		set += `, caught_up_at = ` + now
 	}
 	n, err := affected(p.b.Write.ExecContext(ctx, `UPDATE `+p.b.in("poll_cursors")+` SET `+set+`
-		WHERE source = `+p.b.mark(1)+` AND holder = `+p.b.mark(2), args...))
+		WHERE source = `+p.b.mark(1)+` AND holder = `+p.b.mark(2)+` AND moves = `+p.b.mark(3), args...))
 	return wrap("note how polling "+l.Source+" went", held(n, err))
 }
 
