@@ -158,8 +158,8 @@ func (c *cli) replay(ctx context.Context, s store.Store, events []store.Dead, wa
 	return nil
 }
 
-// makeDue lets a worker take parked events into the queue by force, and returns those that were still parked. What an operator
-// decided stays an operator's.
+// makeDue lets a worker take parked events into the queue by force, and returns those that were still parked. What Rollcall said
+// itself, for an operator or for a directory's listing, stays that.
 func makeDue(ctx context.Context, s store.Store, events []store.Dead, now time.Time) (keys []store.EventKey, err error) {
 	var all []store.EventKey
 	var whole []store.Dead
@@ -169,7 +169,7 @@ func makeDue(ctx context.Context, s store.Store, events []store.Dead, now time.T
 			return nil, err
 		}
 		dead.Due, dead.Attempts = now, dead.Attempts+1
-		if dead.Origin != string(queue.Operator) {
+		if dead.Origin != string(queue.Operator) && dead.Origin != string(queue.Reconcile) {
 			dead.Origin = string(queue.Replay)
 		}
 		all, whole = append(all, dead.EventKey), append(whole, dead)

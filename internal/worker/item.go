@@ -12,6 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/provider"
 	"github.com/rollcallhq/rollcall/internal/provider/operator"
+	"github.com/rollcallhq/rollcall/internal/provider/repair"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/queue"
 )
@@ -48,8 +49,12 @@ func (w *Worker) items(entries []queue.Entry) []item {
 // decode turns a delivery into items, at least one.
 func (w *Worker) decode(d queue.Delivery) []item {
 	base := w.ledgerEntry(d)
-	if d.Origin == queue.Operator {
+	switch d.Origin {
+	case queue.Operator:
 		return []item{w.decided(base, d)}
+	case queue.Reconcile:
+		return []item{w.repaired(base, d)}
+	case queue.Hook, queue.Poll, queue.Replay:
 	}
 	source, known := w.Sources[d.Source]
 	if !known {
@@ -82,6 +87,37 @@ func (w *Worker) decided(base store.Entry, d queue.Delivery) item {
 		it.entry.Reason = storable(e.Why())
 	}
 	return it
+}
+
+// repaired turns what the directory's own listing showed into an item, as decided does with a decision: by the way that it came.
+func (w *Worker) repaired(base store.Entry, d queue.Delivery) item {
+	e, err := repair.Decode(d.Body)
+	if err != nil {
+		base.Type = storable(e.Type)
+		return park(base, d, "invalid", err.Error(), time.Time{})
+	}
+	it := w.item(base, d, provider.Statement{
+		Identity: provider.Identity{ID: e.ID, Type: e.Type, Directory: e.Directory}, Event: e.In(d.Source),
+	})
+	if it.event != nil {
+		it.entry.Reason = storable(e.Why)
+	}
+	return it
+}
+
+// ours reports that the delivery is of Rollcall's own making. What comes over HTTP or from a provider's log never is.
+func ours(d queue.Delivery) bool { return d.Origin == queue.Operator || d.Origin == queue.Reconcile }
+
+// reserved reports an id that only Rollcall's own events bear.
+func reserved(id string) bool { return operator.IsID(id) || repair.IsID(id) }
+
+// keyOf is the delivery's id as a key of the ledger. One of a sender's that looks like one of ours is kept under its hash, so
+// that it takes no key away from what Rollcall itself is going to say.
+func keyOf(d queue.Delivery, id string) string {
+	if !ours(d) && reserved(id) {
+		id = ""
+	}
+	return storableID(id, d.Body)
 }
 
 // decode calls the provider's decoder and turns its panic into an error: one body must not stop a partition.
@@ -121,8 +157,11 @@ func class(err error) string {
 }
 
 func (w *Worker) item(base store.Entry, d queue.Delivery, s provider.Statement) item {
-	base.ID = storableID(s.ID, d.Body)
+	base.ID = keyOf(d, s.ID)
 	base.Type, base.Directory = storable(s.Type), storable(s.Directory)
+	if !ours(d) && reserved(s.ID) {
+		return park(base, d, "invalid", "a sender gave it an id that only Rollcall's own events have", time.Time{})
+	}
 	it := item{entry: base, force: d.Force, body: d.Body}
 	if s.Event == nil {
 		it.entry.Outcome, it.entry.Reason = store.Ignored, storable(s.Ignored)
@@ -148,7 +187,7 @@ func (w *Worker) item(base store.Entry, d queue.Delivery, s provider.Statement) 
 func (w *Worker) ledgerEntry(d queue.Delivery) store.Entry {
 	sum := sha256.Sum256(d.Body)
 	return store.Entry{
-		EventKey:  store.EventKey{Source: directory.Text(d.Source, directory.MaxID), ID: storableID(d.ID, d.Body)},
+		EventKey:  store.EventKey{Source: directory.Text(d.Source, directory.MaxID), ID: keyOf(d, d.ID)},
 		Directory: storable(d.Directory), Received: cmp.Or(storableTime(d.Received), w.Now()), Origin: storable(string(d.Origin)),
 		KeyVersion: storable(d.KeyVersion), SignedAt: storableTime(d.SignedAt), BodySHA256: hex.EncodeToString(sum[:]),
 		Binary: w.Binary, Config: w.Digest,

@@ -107,13 +107,13 @@ func TestWebhookIsNeverTakenForAnOperatorsDecision(t *testing.T) {
 	everywhere(t, settings{policy: directory.DecisionKeep}, func(t *testing.T, r *rig) {
 		r.start()
 		r.send(joins("e1", 1, "ada"))
-		for name, origin := range map[string]queue.Origin{"d1": queue.Hook, "d2": queue.Poll, "d3": queue.Reconcile, "d4": queue.Replay, "d5": "Operator"} {
+		for name, origin := range map[string]queue.Origin{"d1": queue.Hook, "d2": queue.Poll, "d4": queue.Replay, "d5": "Operator"} {
 			d := r.decision(endsAccount(name, 9, "ada"))
 			d.Source, d.Origin = "real", origin
 			r.deliver(d)
 		}
 		r.settle()
-		for _, name := range []string{"d1", "d2", "d3", "d4", "d5"} {
+		for _, name := range []string{"d1", "d2", "d4", "d5"} {
 			if got := r.ledger(name); got.Outcome != store.Ignored || !strings.HasPrefix(got.Reason, "no event of a directory that is known: ") {
 				t.Errorf("%s is %q (%s), want it ignored as a provider's that nobody knows", name, got.Outcome, got.Reason)
 			}
