@@ -34,5 +34,5 @@ func (b *Binder) Act(ctx context.Context, name string, account directory.ID, lin
 		}
 		rows += touched
 	}
-	return rows, s.commit()
+	return rows, s.commit(ctx)
 }

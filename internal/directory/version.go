@@ -74,3 +74,6 @@ func ULIDTime(id string) (time.Time, bool) {
 	}
 	return time.UnixMilli(ms).UTC(), true
 }
+
+// At is less than the version of every event of that time or later, and greater than the others'.
+func At(t time.Time) Version { return Version(micros(t)) }

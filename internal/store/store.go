@@ -38,6 +38,7 @@ type Store interface {
 	Migrator
 	Binding
 	Pulling
+	Reconciling
 
 	Close() error
 }

@@ -3,6 +3,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type Store struct {
 	table.Migrator
 	table.Binding
 	table.Pulling
+	table.Reconciling
 	config store.Config
 	pool   *pgxpool.Pool
 }
@@ -91,6 +93,9 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 	b := table.Binding{Read: db, Write: db, Dialect: dialect}
 	return &Store{
 		config: c, pool: pool, Reader: table.Reader{DB: db, Dialect: dialect}, Binding: b, Pulling: table.NewPulling(b),
+		Reconciling: table.Reconciling{
+			DB: db, ReadDB: db, Dialect: dialect, Options: &sql.TxOptions{Isolation: sql.LevelRepeatableRead}, Whole: byTable, Few: byIndexOnce,
+		},
 		Migrator: table.Migrator{
 			DB: db, Dialect: dialect, Files: migrationFiles(), Environment: c.Environment, Binary: c.Binary,
 			Lock:   `SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7301421305)`, // any number that nobody else locks
@@ -217,6 +222,13 @@ func (t *tx) begin(ctx context.Context, scopes []directory.Scope) error {
 // holds; the planner, which knows nothing of a table that is young, would read whole ones, and keep that plan.
 const byIndex = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
 	set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)`
+
+// byIndexOnce is byIndex for a statement that a planner makes a plan for each time.
+const byIndexOnce = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+
+// byTable makes the transaction's statements read whole directories, for as long as that takes: tables that were filled a moment
+// ago have no statistics, and the planner would take them for small ones and look for every row by itself.
+const byTable = `SELECT set_config('statement_timeout', '600000', true), set_config('enable_nestloop', 'off', true), set_config('work_mem', '65536', true)`
 
 // lockKey is the number that stands for a scope. Two scopes that share one only wait for each other.
 func lockKey(s directory.Scope) int64 {

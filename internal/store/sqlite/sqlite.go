@@ -29,6 +29,7 @@ type Store struct {
 	table.Migrator
 	table.Binding
 	table.Pulling
+	table.Reconciling
 	config store.Config
 	write  *sql.DB
 }
@@ -78,6 +79,7 @@ func Open(ctx context.Context, c store.Config) (*Store, error) {
 	b := table.Binding{Read: read, Write: write, Dialect: dialect}
 	return &Store{
 		config: c, write: write, Reader: table.Reader{DB: read, Dialect: dialect}, Binding: b, Pulling: table.NewPulling(b),
+		Reconciling: table.Reconciling{DB: write, ReadDB: read, Dialect: dialect},
 		Migrator: table.Migrator{
 			DB: write, Dialect: dialect, Files: migrationFiles(), Environment: c.Environment, Binary: c.Binary,
 			Lock:   `SELECT 1`, // the transaction itself locks the file

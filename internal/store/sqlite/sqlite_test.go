@@ -37,6 +37,7 @@ var backend = storetest.Backend{
 func TestSQLiteKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, backend)
+	storetest.RunReconciling(t, backend)
 	storetest.RunBinding(t, backend, func(s store.Store) *sql.DB { return s.(opened).Write })
 	storetest.RunPulling(t, backend)
 }
