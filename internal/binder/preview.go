@@ -1,10 +1,13 @@
 package binder
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
@@ -36,9 +39,18 @@ type Leaver struct {
 
 const failuresNamed = 20
 
-// Preview does what the changes of a directory would do, each account's in a transaction that is undone, and counts. Nothing
-// is stored, and no mark is written; what a statement does outside of the transaction, as to a sequence, is not undone.
+const (
+	previewAtOnce = 64                     // lanes that a transaction of a preview takes on at most
+	previewFor    = 100 * time.Millisecond // after which it takes on no more: a file lets nobody else write meanwhile
+)
+
+// Preview does what the changes of a directory would do, each account's alone and undone before the next one's, and counts.
+// Nothing is stored, and no mark is written; what a statement does outside of the transaction, as to a sequence, is not undone.
 func (b *Binder) Preview(ctx context.Context, scope directory.Scope, changes []directory.Change) (Preview, error) {
+	return b.preview(ctx, scope, changes, previewAtOnce)
+}
+
+func (b *Binder) preview(ctx context.Context, scope directory.Scope, changes []directory.Change, atOnce int) (Preview, error) {
 	p := Preview{Results: map[string]int{}, Rows: map[string]int64{}}
 	var order []store.Lane
 	lanes := map[store.Lane][]store.WaitingChange{}
@@ -54,10 +66,12 @@ func (b *Binder) Preview(ctx context.Context, scope directory.Scope, changes []d
 	if b.Database == nil {
 		return p, nil
 	}
-	for _, key := range order {
-		if err := b.previewLane(ctx, &p, key, lanes[key]); err != nil {
+	for len(order) > 0 {
+		n, err := b.previewLanes(ctx, &p, order[:min(len(order), atOnce)], lanes)
+		if err != nil {
 			return p, fmt.Errorf("preview %d changes of %s: %w", len(changes), scope.Directory, err)
 		}
+		order = order[n:]
 	}
 	return p, nil
 }
@@ -83,33 +97,69 @@ func (p *Preview) count(kind directory.ChangeKind) {
 	}
 }
 
-func (b *Binder) previewLane(ctx context.Context, p *Preview, key store.Lane, changes []store.WaitingChange) error {
-	s, ctx, err := b.begin(ctx, false)
+// previewLanes previews lanes in one transaction, one after the other behind a savepoint, whose end frees what was locked after it.
+// It returns how many it did.
+func (b *Binder) previewLanes(parent context.Context, p *Preview, keys []store.Lane, changes map[store.Lane][]store.WaitingChange) (int, error) {
+	s, ctx, err := b.begin(parent, false)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer s.undo()
-	a := b.newAttempt(s, true)
+	a := b.newAttempt(s, false)
 	a.dry, a.store = true, nil
-	l := a.lane(key)
-	l.changes = changes
-	err = a.loadLinks(ctx, []store.Lane{key})
-	if err == nil {
-		err = a.find(ctx, l)
+	for _, key := range keys {
+		a.lane(key)
 	}
-	before := l.link
-	if err == nil {
-		err = a.bindLane(ctx, l)
+	if err := a.loadLinks(ctx, keys); err != nil {
+		return 0, err
 	}
-	if err != nil {
-		return err
+	if _, err := s.ExecContext(ctx, `SAVEPOINT account`); err != nil {
+		return 0, err
 	}
-	p.add(a, l, before)
+	began := time.Now()
+	for i, key := range keys {
+		if i > 0 && time.Since(began) > previewFor {
+			return i, nil
+		}
+		if err := a.previewLane(ctx, p, a.lanes[key], changes[key]); err != nil {
+			return i, err
+		}
+	}
+	return len(keys), nil
+}
+
+// previewLane previews a lane without savepoints of its own; when something fails, again with them, so that it is told what
+// fails and what does not.
+func (a *attempt) previewLane(ctx context.Context, p *Preview, l *lane, changes []store.WaitingChange) error {
+	fresh := *l
+	for _, apart := range []bool{false, true} {
+		*l, a.apart = fresh, apart
+		l.changes = slices.Clone(changes)
+		a.done, a.failed, a.marks, a.wrote = nil, nil, nil, false
+		err := a.find(ctx, l)
+		before := l.link
+		if err == nil {
+			err = a.bindLane(ctx, l)
+		}
+		if a.fatal(err) || errors.Is(err, errLost) {
+			return err
+		}
+		if _, undone := a.session.ExecContext(ctx, `ROLLBACK TO SAVEPOINT account`); undone != nil {
+			return fmt.Errorf("%w: %w", errLost, cmp.Or(err, undone))
+		}
+		if err == nil {
+			p.add(a, l, before, changes)
+			return nil
+		}
+		if apart {
+			return err
+		}
+	}
 	return nil
 }
 
-// add counts what came of a lane. before is the link as it was before anything ran.
-func (p *Preview) add(a *attempt, l *lane, before store.Link) {
+// add counts what came of a lane's changes. before is the link as it was before anything ran.
+func (p *Preview) add(a *attempt, l *lane, before store.Link, changes []store.WaitingChange) {
 	if a.Link != nil && l.key.Account != "" {
 		switch {
 		case l.link.State.Held():
@@ -131,10 +181,13 @@ func (p *Preview) add(a *attempt, l *lane, before store.Link) {
 	for _, m := range a.marks {
 		p.Rows[m.Binding] += m.Rows
 	}
-	for _, f := range a.failed {
-		if l.deactivates(f.Seq) {
+	for _, c := range changes {
+		done := slices.ContainsFunc(a.done, func(d settled) bool { return d.Seq == c.Seq })
+		if c.Kind == directory.AccountDeactivated && !done {
 			p.Unsure++
 		}
+	}
+	for _, f := range a.failed {
 		p.Failed++
 		why := fmt.Sprintf("%s: %s", l.key.Account+l.key.Group, strings.ReplaceAll(f.Error, "\nhint: ", "; "))
 		if len(p.Failures) < failuresNamed && !slices.Contains(p.Failures, why) {
@@ -157,9 +210,4 @@ func (b *Binder) Protected(ctx context.Context) (map[string]bool, error) {
 		return nil, fmt.Errorf("protected: %w", err)
 	}
 	return ids, nil
-}
-
-// deactivates reports whether a change that is still to be done is a deactivation.
-func (l *lane) deactivates(seq int64) bool {
-	return slices.ContainsFunc(l.changes, func(c store.WaitingChange) bool { return c.Seq == seq && c.Kind == directory.AccountDeactivated })
 }
