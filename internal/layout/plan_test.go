@@ -24,6 +24,7 @@ var rooms = map[string][]string{
 	"internal/reconcile": {"internal/directory", "internal/provider", "internal/provider/repair", "internal/store", "queue"},
 	"internal/binder":    {"internal/directory", "internal/store", "verify"},
 	"internal/inventory": {"internal/directory", "internal/store"},
+	"internal/audit":     {"internal/inventory", "internal/provider"},
 	"internal/rehearsal": {"internal/binder", "internal/directory", "internal/store"},
 	"internal/simulator": {"internal/directory", "internal/provider", "internal/provider/*", "internal/store", "verify"},
 

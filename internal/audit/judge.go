@@ -1,0 +1,214 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// verdict is what is known of an account of the application.
+type verdict int
+
+const (
+	unjudged verdict = iota // it could not be told, or is outside
+	accused                 // a finding says what is wrong
+	listedActive
+)
+
+// Reasons for which an account is not judged.
+const (
+	noTenant   = "application.inventory.accounts gives no tenant for the row"
+	noID       = "application.inventory.accounts gives no external id for the row, and addresses are not looked at: --by-email does"
+	nothing    = "application.inventory.accounts gives neither an external id nor an address for the row"
+	incomplete = "a directory of its tenant could not be listed to its end"
+	strangeIDs = "no value of the column external is an id that a directory lists: it is the directory's own id (idp_id) or the provider's id of the user"
+)
+
+// judge gives every account its verdict.
+func (c *comparison) judge() {
+	c.verdicts = make([]verdict, len(c.app.accounts))
+	strange := c.strangers()
+	for n := range c.app.accounts {
+		c.verdicts[n] = c.judgeAccount(n, strange)
+	}
+	c.duplicates()
+}
+
+// strangers reports that no external id was met at all: then the column holds something else, and says nothing of anybody.
+func (c *comparison) strangers() bool {
+	return !slices.ContainsFunc(c.app.accounts, func(a account) bool { return len(a.met(false)) > 0 })
+}
+
+func (c *comparison) judgeAccount(n int, strange bool) verdict {
+	a := c.app.accounts[n]
+	switch {
+	case c.app.tenants && a.Tenant == "":
+		return c.unjudged(noTenant)
+	case len(c.tenants[a.Tenant]) == 0:
+		c.report.Outside++
+		return unjudged
+	case a.External != "":
+		return c.judgeByID(a, strange)
+	case !c.ByEmail:
+		return c.unjudged(noID)
+	case a.Email == "":
+		return c.unjudged(nothing)
+	}
+	return c.judgeByEmail(a)
+}
+
+func (c *comparison) unjudged(reason string) verdict {
+	c.unknown[reason]++
+	return unjudged
+}
+
+// judgeByID judges an account that has the id of somebody of a directory's. An address never clears it.
+func (c *comparison) judgeByID(a account, strange bool) verdict {
+	ids, mails := a.met(false), a.met(true)
+	there := slices.IndexFunc(mails, func(m match) bool { return m.active })
+	switch {
+	case len(ids) > 0 && ids[0].active:
+		return c.sameEverywhere(a, ids)
+	case !c.complete(a.Tenant):
+		return c.unjudged(incomplete)
+	case len(ids) == 0 && strange:
+		return c.unjudged(strangeIDs)
+	case there >= 0:
+		return c.accuse(Ambiguous, a, mails[there], "its id is "+gone(ids)+", and somebody who is active under another id has its address")
+	case len(ids) == 0 && len(mails) > 0:
+		return c.accuse(Leaver, a, mails[0], "no directory lists its id, and whoever has its address is not active")
+	case len(ids) == 0:
+		return c.accuse(Leaver, a, match{directory: -1}, "no directory lists its id any more")
+	}
+	return c.accuse(Leaver, a, ids[0], "it is listed as "+stateOf(ids[0]))
+}
+
+// sameEverywhere judges an account whose id is active somewhere. Where there is one tenant, two organizations may use the same id for
+// different people.
+func (c *comparison) sameEverywhere(a account, ids []match) verdict {
+	i := slices.IndexFunc(ids, func(m match) bool {
+		return !m.active && c.directories[m.directory].Organization != c.directories[ids[0].directory].Organization
+	})
+	if i < 0 {
+		return listedActive
+	}
+	return c.accuse(Ambiguous, a, ids[i], fmt.Sprintf("its id is %s here, and active in directory %s of another organization", stateOf(ids[i]), c.directories[ids[0].directory].ID))
+}
+
+// judgeByEmail judges an account that has an address alone.
+func (c *comparison) judgeByEmail(a account) verdict {
+	mails := a.met(true)
+	left := slices.IndexFunc(mails, func(m match) bool { return !m.active })
+	switch {
+	case len(mails) > 0 && left < 0:
+		return listedActive
+	case !c.complete(a.Tenant):
+		return c.unjudged(incomplete)
+	case len(mails) == 0:
+		return c.accuse(Unlisted, a, match{directory: -1}, "no directory lists its address")
+	case mails[0].active:
+		return c.accuse(Ambiguous, a, mails[left], fmt.Sprintf("its address is that of somebody who is %s, and of somebody who is active in directory %s", stateOf(mails[left]), c.directories[mails[0].directory].ID))
+	}
+	return c.accuse(Leaver, a, mails[0], "it is listed as "+stateOf(mails[0]))
+}
+
+// complete reports that every directory of the tenant was listed to its end.
+func (c *comparison) complete(tenant string) bool {
+	return !slices.ContainsFunc(c.tenants[tenant], func(n int) bool { return c.directories[n].err != nil })
+}
+
+func (c *comparison) accuse(kind Kind, a account, m match, detail string) verdict {
+	c.report.Findings = append(c.report.Findings, c.finding(kind, a, m, detail))
+	return accused
+}
+
+func (c *comparison) finding(kind Kind, a account, m match, detail string) Finding {
+	f := Finding{Kind: kind, Tenant: a.Tenant, AppID: a.ID, Email: a.Email, IDPID: m.idpID, User: m.user, State: m.state, Protected: c.app.protected[a.ID], Detail: detail}
+	if m.directory >= 0 {
+		d := c.directories[m.directory]
+		f.Organization, f.Directory, f.By = d.Organization, d.ID, byID
+		if m.byEmail {
+			f.By = byEmail
+		}
+	}
+	return f
+}
+
+// met returns the users that govern the account's matches, active ones first: of those that a directory has of one person, the one that
+// was created last.
+func (a account) met(byEmail bool) []match {
+	var out []match
+	for _, m := range a.matches {
+		if m.byEmail != byEmail {
+			continue
+		}
+		i := slices.IndexFunc(out, func(o match) bool {
+			return o.directory == m.directory && cmp.Or(o.idpID, o.user) == cmp.Or(m.idpID, m.user)
+		})
+		switch {
+		case i < 0:
+			out = append(out, m)
+		case cmp.Or(m.created.Compare(out[i].created), cmp.Compare(m.user, out[i].user)) > 0:
+			out[i] = m
+		}
+	}
+	slices.SortStableFunc(out, func(a, b match) int {
+		switch {
+		case a.active == b.active:
+			return 0
+		case a.active:
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// duplicates accuses accounts that are the same active user. The verdict stays: each of them is somebody who is there.
+func (c *comparison) duplicates() {
+	owners := map[owner][]int{}
+	for n, a := range c.app.accounts {
+		if c.verdicts[n] == listedActive {
+			m := a.governing()
+			at := owner{m.directory, m.user}
+			owners[at] = append(owners[at], n)
+		}
+	}
+	for _, all := range owners {
+		if len(all) < 2 {
+			continue
+		}
+		ids := make([]string, len(all))
+		for i, n := range all {
+			ids[i] = c.app.accounts[n].ID
+		}
+		for _, n := range all {
+			a := c.app.accounts[n]
+			c.accuse(Duplicate, a, a.governing(), "accounts "+strings.Join(ids, ", ")+" are the same person")
+		}
+	}
+}
+
+// owner is a user of a directory.
+type owner struct {
+	directory int
+	user      string
+}
+
+// governing is the user that an account with the verdict listedActive is.
+func (a account) governing() match {
+	if a.External != "" {
+		return a.met(false)[0]
+	}
+	return a.met(true)[0]
+}
+
+func gone(ids []match) string {
+	if len(ids) == 0 {
+		return "not listed any more"
+	}
+	return "listed as " + stateOf(ids[0])
+}
+
+func stateOf(m match) string { return cmp.Or(m.state, "not active") }
