@@ -171,6 +171,7 @@ type Reader interface {
 	Clock(ctx context.Context) (time.Time, error) // the database's
 
 	Inventory
+	Converging
 }
 
 // EventFilter narrows Events and DeadEvents; zero fields do not narrow.

@@ -50,6 +50,9 @@ var dialect = table.Dialect{
 	Time:   timeArg,
 	Now:    "now()",
 	Later:  func(n int) string { return "now() + $" + strconv.Itoa(n) + "::bigint * interval '1 microsecond'" },
+	Span: func(from, to string) string {
+		return "(extract(epoch FROM " + to + " - " + from + ") * 1000000)::bigint"
+	},
 
 	Rows: jsonRows, Each: eachRow, Named: bySeq, By: func(string) string { return "" }, Skip: " FOR UPDATE OF %s SKIP LOCKED", Lateral: true,
 	Has: func(list, text string) string { return list + ` @> to_jsonb(` + text + `)` },

@@ -44,6 +44,7 @@ func TestPostgreSQLKeepsTheContract(t *testing.T) {
 	storetest.RunReconciling(t, backend)
 	storetest.RunBinding(t, backend, func(s store.Store) *sql.DB { return s.(opened).Write })
 	storetest.RunPulling(t, backend)
+	storetest.RunConverging(t, backend)
 }
 
 func TestDataThatPostgreSQLRefusesIsTheEventsFault(t *testing.T) {

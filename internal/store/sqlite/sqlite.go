@@ -43,6 +43,7 @@ var dialect = table.Dialect{
 	Time:  timeArg,
 	Now:   now,
 	Later: func(n int) string { return now + " + ?" + strconv.Itoa(n) },
+	Span:  func(from, to string) string { return "(" + to + " - " + from + ")" },
 
 	Rows: jsonRows, Each: eachRow, Named: bySeq, By: indexedBy,
 	Has: func(list, text string) string { return text + ` IN (SELECT j.value FROM json_each(` + list + `) j)` },

@@ -40,6 +40,7 @@ func TestSQLiteKeepsTheContract(t *testing.T) {
 	storetest.RunReconciling(t, backend)
 	storetest.RunBinding(t, backend, func(s store.Store) *sql.DB { return s.(opened).Write })
 	storetest.RunPulling(t, backend)
+	storetest.RunConverging(t, backend)
 }
 
 func BenchmarkFold(b *testing.B) { storetest.BenchmarkFold(b, backend) }

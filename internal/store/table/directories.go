@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
@@ -71,18 +69,7 @@ func (r Reader) Tallies(ctx context.Context) ([]store.DirectoryTally, error) {
 	for _, m := range modes {
 		of(tally{Scope: m.Scope}).Mode = m.Mode
 	}
-	return byScope(rows), nil
-}
-
-// byScope returns the rows by source and directory.
-func byScope(rows map[directory.Scope]*store.DirectoryTally) []store.DirectoryTally {
-	var out []store.DirectoryTally
-	for _, scope := range slices.SortedFunc(maps.Keys(rows), func(a, b directory.Scope) int {
-		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Directory, b.Directory))
-	}) {
-		out = append(out, *rows[scope])
-	}
-	return out
+	return inOrder(rows), nil
 }
 
 func (r Reader) tally(ctx context.Context, what, text string) ([]tally, error) {

@@ -15,11 +15,12 @@ import (
 
 // Dialect is what the shared statements need to know of a database.
 type Dialect struct {
-	Schema string              // before every table: "rollcall." or ""
-	Mark   func(n int) string  // the n-th placeholder, from 1
-	Time   func(time.Time) any // a time as an argument; nil for the zero time
-	Now    string              // an expression for the database's clock
-	Later  func(n int) string  // that clock, later by the n-th argument, which is in µs
+	Schema string                       // before every table: "rollcall." or ""
+	Mark   func(n int) string           // the n-th placeholder, from 1
+	Time   func(time.Time) any          // a time as an argument; nil for the zero time
+	Now    string                       // an expression for the database's clock
+	Later  func(n int) string           // that clock, later by the n-th argument, which is in µs
+	Span   func(from, to string) string // µs between two expressions of times
 
 	Rows    func(n int, columns string) string                   // the n-th argument, JSON objects in an array, as the table k of these columns with their types
 	Each    func(columns, table, index, condition string) string // joins k, row by row, with the rows r of a table that an index finds; "" is the primary key
