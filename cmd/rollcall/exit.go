@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rollcallhq/rollcall/internal/app"
+	"github.com/rollcallhq/rollcall/internal/audit"
 	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
@@ -21,6 +22,7 @@ const (
 	exitNotFound = 4 // what was asked for is not there
 	exitCheck    = 5 // a check found something: doctor, demo, health
 	exitPending  = 6 // the database needs migrating, or another binary
+	exitUntold   = 7 // a check found nothing, and could not look at everything
 )
 
 // errUsage marks a command line that cannot be run.
@@ -28,6 +30,9 @@ var errUsage = errors.New("usage")
 
 // errCheck marks a check whose findings are printed already.
 var errCheck = errors.New("not all is well")
+
+// errUntold marks a check that found nothing, and could not look at everything.
+var errUntold = errors.New("it could not be told")
 
 // exitCodes is the one table from errors to exit codes; the first that matches counts.
 var exitCodes = []struct {
@@ -38,6 +43,9 @@ var exitCodes = []struct {
 	{config.ErrInvalid, exitConfig},
 	{store.ErrNotFound, exitNotFound},
 	{errCheck, exitCheck},
+	{errUntold, exitUntold},
+	{audit.ErrApplication, exitUntold},
+	{audit.ErrProvider, exitUntold},
 	{app.ErrPending, exitPending},
 	{store.ErrEnvironment, exitConfig},
 	{store.ErrTooOld, exitPending},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/app"
+	"github.com/rollcallhq/rollcall/internal/audit"
 	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
@@ -28,6 +29,9 @@ func TestEveryErrorHasItsExitCodeHoweverItIsWrapped(t *testing.T) {
 		app.ErrPending:       6,
 		store.ErrTooOld:      6,
 		store.ErrChecksum:    6,
+		errUntold:            7,
+		audit.ErrApplication: 7,
+		audit.ErrProvider:    7,
 	}
 	for err, want := range cases {
 		wrapped := []error{err}

@@ -5,13 +5,13 @@ package layout
 // A line that ends in /* is for all packages of that folder that have no line of their own.
 var rooms = map[string][]string{
 	"cmd/rollcall": {
-		"handlers", "internal/app", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
+		"handlers", "internal/app", "internal/audit", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
 		"internal/provider/*", "internal/rehearsal", "internal/simulator", "internal/spelling", "internal/store", "queue", "secrets", "verify",
 	},
 
 	// app alone opens outside services, so it alone names the two databases.
 	"internal/app": {
-		"handlers", "handlers/admin", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/poller",
+		"handlers", "handlers/admin", "internal/audit", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/poller",
 		"internal/provider", "internal/provider/*", "internal/rehearsal", "internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/worker", "queue",
 		"secrets", "verify",
 	},

@@ -122,3 +122,18 @@ func TestLoadsReadByKeyWhateverATableHolds(t *testing.T) {
 }
 
 func BenchmarkFold(b *testing.B) { storetest.BenchmarkFold(b, backend) }
+
+func TestAnApplicationThatIsOpenedToBeReadCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	db, err := postgres.OpenReadOnly(testenv.Database(t))
+	if err != nil {
+		t.Fatalf("OpenReadOnly() = %v", err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE people (id integer)`); err == nil || !strings.Contains(err.Error(), "read-only transaction") {
+		t.Errorf("CREATE TABLE = %v through what is opened to be read", err)
+	}
+	if _, err := postgres.OpenReadOnly("postgres://u:hunter2@[::1/x"); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "\nhint: ") {
+		t.Errorf("OpenReadOnly() of a malformed DSN = %v, want what to do and no password", err)
+	}
+}
