@@ -190,6 +190,15 @@ func (k *Keyring) Age(name string) time.Duration {
 	return max(k.config.Now().Sub(since), 0)
 }
 
+// created is when the newest version of a secret was written, in seconds; 0 when it is not known.
+func (k *Keyring) created(name string) float64 {
+	h := k.entries[name].held.Load()
+	if h == nil || h.snapshot == nil || h.snapshot.Versions[0].Created.IsZero() {
+		return 0
+	}
+	return float64(h.snapshot.Versions[0].Created.Unix())
+}
+
 // Ready returns what Current has to say against each secret, or nil when all can be used.
 func (k *Keyring) Ready() error {
 	var causes []error

@@ -75,6 +75,32 @@ func TestAWriteToAnotherFieldDoesNotPushTheOldValueOut(t *testing.T) {
 	r.becomes(t, "7=2 1=1")
 }
 
+func TestASecretIsAsOldAsItsValue(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	rotated := r.clock.Now()
+	r.vault.Put("app/webhook", map[string]any{"key": second})
+	r.clock.Add(10 * time.Minute)
+	r.vault.Put("app/webhook", map[string]any{"key": second, "note": "another field"})
+	is := func(id string, want time.Time) {
+		t.Helper()
+		eventually(t, func() (string, bool) {
+			s, err := r.Current("hook")
+			if err != nil {
+				return err.Error(), false
+			}
+			return fmt.Sprintf("%s created %s", s.Versions[0].ID, s.Versions[0].Created), s.Versions[0].ID == id && s.Versions[0].Created.Equal(want)
+		}, fmt.Sprintf("version %s of %s", id, want))
+	}
+	is("2", rotated)
+	r.clock.Add(10 * time.Minute)
+	r.vault.Put("app/webhook", map[string]any{"key": first})
+	is("3", r.clock.Now())
+	if got := r.created("hook"); got != float64(r.clock.Now().Unix()) {
+		t.Errorf("the metric says %f, want %d", got, r.clock.Now().Unix())
+	}
+}
+
 func TestTheGraceOfASecretWinsOverTheConfigured(t *testing.T) {
 	t.Parallel()
 	for grace, want := range map[string]string{"10s": "2=2", "2h": "2=2 1=1", "soon": "2=2 1=1", "-1h": "2=2 1=1"} {
@@ -587,6 +613,9 @@ func TestKeyringMetrics(t *testing.T) {
 	want := `# HELP rollcall_keyring_age_seconds Time since the secret was read, or waited for when it never was.
 # TYPE rollcall_keyring_age_seconds gauge
 rollcall_keyring_age_seconds{source="hook"} 90
+# HELP rollcall_secret_created_timestamp_seconds When the newest version of the secret was written; 0 when it is not known.
+# TYPE rollcall_secret_created_timestamp_seconds gauge
+rollcall_secret_created_timestamp_seconds{source="hook"} 0
 # HELP rollcall_secret_refreshes_total Reads of secrets, by what came of them.
 # TYPE rollcall_secret_refreshes_total counter
 rollcall_secret_refreshes_total{result="deleted",source="hook"} 0

@@ -193,14 +193,15 @@ func (w *walk) take(ctx context.Context, id kvID, v kvVersion, ends time.Time) {
 		return
 	}
 	w.seen[id] = secret
-	if slices.ContainsFunc(w.versions, func(v Version) bool { return v.Secret.Equal(secret) }) {
+	if i := slices.IndexFunc(w.versions, func(v Version) bool { return v.Secret.Equal(secret) }); i >= 0 {
+		w.versions[i].Created = id.created // the newer one was a write to another field
 		return
 	}
 	if at := v.Deletion.Time; !at.IsZero() && (ends.IsZero() || at.Before(ends)) {
 		ends = at
 		w.warn(id, at)
 	}
-	w.versions = append(w.versions, Version{ID: strconv.Itoa(id.number), Secret: secret, Expires: ends})
+	w.versions = append(w.versions, Version{ID: strconv.Itoa(id.number), Secret: secret, Created: id.created, Expires: ends})
 }
 
 // value returns what the version holds, if it is there. A version that has a time of deletion is asked for again: whether

@@ -75,7 +75,7 @@ func (o *fileOrigin) see(secret Secret, modified, now time.Time) {
 	}
 	// What was there before and is back is no previous version any more.
 	older := slices.DeleteFunc(o.seen, func(v Version) bool { return v.Secret.Equal(secret) })
-	o.seen = append([]Version{{ID: o.id(modified), Secret: secret}}, older...)
+	o.seen = append([]Version{{ID: o.id(modified), Secret: secret, Created: modified}}, older...)
 }
 
 // id names a version by the file's time, which the replicas that read the same file have in common. It says nothing of

@@ -48,7 +48,10 @@ func newMetrics(r prometheus.Registerer, k *Keyring) metrics {
 		collectors = append(collectors, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "rollcall_keyring_age_seconds", Help: "Time since the secret was read, or waited for when it never was.",
 			ConstLabels: prometheus.Labels{"source": name},
-		}, func() float64 { return k.Age(name).Seconds() }))
+		}, func() float64 { return k.Age(name).Seconds() }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rollcall_secret_created_timestamp_seconds", Help: "When the newest version of the secret was written; 0 when it is not known.",
+			ConstLabels: prometheus.Labels{"source": name},
+		}, func() float64 { return k.created(name) }))
 	}
 	if k.session != nil {
 		collectors = slices.Concat(collectors, k.session.collectors())

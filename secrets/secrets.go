@@ -60,6 +60,7 @@ type Config struct {
 type Version struct {
 	ID      string // Vault's number, "file-" and a time, or "env"; for logs and ledgers
 	Secret  Secret
+	Created time.Time // when it was written, by Vault's clock or a file's; zero where nobody knows, as of the environment
 	Expires time.Time // it is not valid from then on; zero means that no end is known
 }
 
