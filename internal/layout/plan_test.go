@@ -6,13 +6,14 @@ package layout
 var rooms = map[string][]string{
 	"cmd/rollcall": {
 		"handlers", "internal/app", "internal/audit", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
-		"internal/provider/*", "internal/rehearsal", "internal/simulator", "internal/spelling", "internal/store", "queue", "secrets", "verify",
+		"internal/provider/*", "internal/rehearsal", "internal/simulator", "internal/spelling", "internal/status", "internal/store", "queue", "secrets", "verify",
 	},
 
 	// app alone opens outside services, so it alone names the two databases.
 	"internal/app": {
 		"handlers", "handlers/admin", "internal/audit", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/poller",
-		"internal/provider", "internal/provider/*", "internal/rehearsal", "internal/store", "internal/store/postgres", "internal/store/sqlite", "internal/worker", "queue",
+		"internal/provider", "internal/provider/*", "internal/reconcile", "internal/rehearsal", "internal/status", "internal/store", "internal/store/postgres",
+		"internal/store/sqlite", "internal/worker", "queue",
 		"secrets", "verify",
 	},
 	"internal/config": {"internal/directory", "internal/provider", "internal/provider/*", "internal/spelling", "queue", "secrets", "verify"},
@@ -25,6 +26,7 @@ var rooms = map[string][]string{
 	"internal/binder":    {"internal/directory", "internal/store", "verify"},
 	"internal/inventory": {"internal/directory", "internal/store"},
 	"internal/audit":     {"internal/inventory", "internal/provider"},
+	"internal/status":    {"internal/directory", "internal/store"},
 	"internal/rehearsal": {"internal/binder", "internal/directory", "internal/store"},
 	"internal/simulator": {"internal/directory", "internal/provider", "internal/provider/*", "internal/store", "verify"},
 
