@@ -37,7 +37,7 @@ type Config struct {
 
 	Types     []string      // the provider's names of the events to read; empty is all that its decoder knows
 	Start     Start         // where the log is read from when it never was
-	Retention time.Duration // for how long the provider keeps events; 0 is 90 days
+	Retention time.Duration // for how long the provider keeps events; 0 is as long as it says itself, about 90 days
 	Every     time.Duration // between two polls when the log has told all; 0 is 5 s
 	Webhooks  bool          // the source has webhooks, too; what they did not bring is counted
 
@@ -60,7 +60,7 @@ type Start struct {
 }
 
 const (
-	retention  = 90 * 24 * time.Hour
+	usually    = 90 * 24 * time.Hour // that a provider keeps events
 	every      = 5 * time.Second
 	leaseFor   = 30 * time.Second
 	least      = time.Second
@@ -85,8 +85,8 @@ type Poller struct {
 
 // New returns a poller that has not begun.
 func New(c Config) *Poller {
-	c.Retention, c.Every, c.Lease = cmp.Or(c.Retention, retention), cmp.Or(c.Every, every), cmp.Or(c.Lease, leaseFor)
-	c.Least, c.Late, c.Again, c.Slowly = cmp.Or(c.Least, least), cmp.Or(c.Late, late), cmp.Or(c.Again, again), cmp.Or(c.Slowly, slowly)
+	c.Every, c.Lease, c.Least = cmp.Or(c.Every, every), cmp.Or(c.Lease, leaseFor), cmp.Or(c.Least, least)
+	c.Late, c.Again, c.Slowly = cmp.Or(c.Late, late), cmp.Or(c.Again, again), cmp.Or(c.Slowly, slowly)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -2,6 +2,7 @@ package poller_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -219,7 +220,7 @@ func TestAnExpiredCursorStartsAgainAtTheEdgeAndSaysSo(t *testing.T) {
 		fresh := r.log.add(5)
 		r.log.forget(60)
 		r.work()
-		r.poll()
+		r.poll(func(c *poller.Config) { c.Retention = 30 * 24 * time.Hour })
 		at := r.caughtUp("event_0065")
 		if at.Restarts != 1 || at.RestartedFrom.After != "event_0020" || at.Restarted.IsZero() {
 			t.Errorf("%d restarts, the last at %s from %q, want one from event_0020", at.Restarts, at.Restarted, at.RestartedFrom.After)
@@ -232,12 +233,8 @@ func TestAnExpiredCursorStartsAgainAtTheEdgeAndSaysSo(t *testing.T) {
 				t.Errorf("the ledger lacks %s", e.ID)
 			}
 		}
-		edge := false
-		for _, q := range r.log.asked() {
-			edge = edge || q.After == "" && q.Since.Equal(r.log.clock().Add(-90*24*time.Hour))
-		}
-		if !edge {
-			t.Error("no page began 90 days before the provider's now")
+		if want := r.log.clock().Add(-30 * 24 * time.Hour); !slices.ContainsFunc(r.log.asked(), func(q provider.LogQuery) bool { return q.Since.Equal(want) }) {
+			t.Errorf("no page began at %s, 30 days before the provider's now", want)
 		}
 	})
 }
@@ -393,7 +390,7 @@ func TestTroubleStopsTheCursorAndIsSaid(t *testing.T) {
 		"a page that ends where it began": {func(l *providerLog) {
 			l.answer = func(q provider.LogQuery, p *provider.LogPage) {
 				if q.After != "" {
-					p.Events, p.After = []provider.LogEvent{logged(9000, l.now)}, q.After
+					p.Events, p.After, p.More = []provider.LogEvent{logged(9000, l.now)}, q.After, true
 				}
 			}
 		}, provider.ErrAnswer},
@@ -473,6 +470,29 @@ func TestParkedAndIgnoredEventsAreHeld(t *testing.T) {
 			t.Errorf("the ledger holds %d events, want 6, one of which has no name", len(held))
 		}
 	})
+}
+
+func TestAPageOfWhichNothingCanBeReadIsHeldAndMovesNothing(t *testing.T) {
+	t.Parallel()
+	r := onSQLite(t, 0)
+	r.log.add(3)
+	r.work()
+	r.poll()
+	r.caughtUp("event_0003")
+	r.log.do(func(l *providerLog) {
+		l.answer = func(q provider.LogQuery, p *provider.LogPage) {
+			if q.After == "event_0003" && len(p.Events) == 0 {
+				p.Events = []provider.LogEvent{{Identity: provider.Identity{ID: "sha256:abc"}, Body: []byte("unreadable")}}
+			}
+		}
+	})
+	r.until("what cannot be read in the ledger", func() bool { return r.holds("sha256:abc") })
+	r.log.add(1)
+	at := r.caughtUp("event_0004")
+	if at.Error != "" {
+		t.Errorf("the poll says %q", at.Error)
+	}
+	r.wantOnce("sha256:abc")
 }
 
 func TestWebhooksThatDidNotComeAreCounted(t *testing.T) {

@@ -68,19 +68,28 @@ func (r *reading) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	begin := now.Add(-r.Retention)
+	begin, since := r.edge(now)
 	switch asked := r.Start; {
 	case asked.At.After(begin):
-		begin = asked.At
-	case asked.Ago > 0 && asked.Ago < r.Retention:
-		begin = now.Add(-asked.Ago)
+		begin, since = asked.At, asked.At
+	case asked.Ago > 0 && asked.Ago < now.Sub(begin):
+		begin, since = now.Add(-asked.Ago), now.Add(-asked.Ago)
 	}
 	r.Log.Info().Time("since", begin).Msg("reading the log for the first time")
-	if err := r.move(ctx, store.PollMove{PollCursor: store.PollCursor{Since: begin}, Began: begin, Started: now}); err != nil {
+	if err := r.move(ctx, store.PollMove{PollCursor: store.PollCursor{Since: since}, Began: begin, Started: now}); err != nil {
 		return err
 	}
 	r.next = r.at.PollCursor
 	return nil
+}
+
+// edge is where the provider's memory ends, and how it is asked to begin there: where nobody says for how long it keeps events, it
+// knows itself.
+func (r *reading) edge(now time.Time) (begin, since time.Time) {
+	if r.Retention == 0 {
+		return now.Add(-usually), time.Time{}
+	}
+	return now.Add(-r.Retention), now.Add(-r.Retention)
 }
 
 // providersNow is the provider's clock; where it does not say, the database's.
@@ -120,7 +129,10 @@ func (r *reading) read(ctx context.Context) error {
 		return nil
 	}
 	p := r.newPage(got)
-	r.window, r.next = append(r.window, p), p.end
+	r.window = append(r.window, p)
+	if p.end.After != r.next.After {
+		r.next = p.end
+	}
 	return r.offer(ctx, p)
 }
 
@@ -142,7 +154,7 @@ func (r *reading) inOrder(p provider.LogPage) error {
 		return fmt.Errorf("%w: %s of %s follows an event of %s\nhint: the cursor stays where it is and nothing is passed over; tell the provider, and rely on webhooks meanwhile",
 			provider.ErrOutOfOrder, first.ID, first.Created.UTC().Format(time.RFC3339), r.next.Occurred.UTC().Format(time.RFC3339))
 	}
-	if p.After == "" || p.After == r.next.After {
+	if p.More && p.After == r.next.After {
 		return fmt.Errorf("%w: a page of %d events ends where it began", provider.ErrAnswer, len(p.Events))
 	}
 	return nil
@@ -159,13 +171,14 @@ func (r *reading) restart(ctx context.Context, gone error) error {
 	if err != nil {
 		return err
 	}
-	from, edge := r.at, now.Add(-r.Retention)
-	if err := r.move(ctx, store.PollMove{PollCursor: store.PollCursor{Since: edge}, Restart: true}); err != nil {
+	from := r.at
+	begin, since := r.edge(now)
+	if err := r.move(ctx, store.PollMove{PollCursor: store.PollCursor{Since: since}, Restart: true}); err != nil {
 		return err
 	}
 	r.window, r.next, r.gone = nil, r.at.PollCursor, false
 	r.metrics.restarts.Inc()
-	r.Log.Error().Err(gone).Str("cursor", from.After).Time("occurred", from.Occurred).Time("since", edge).
+	r.Log.Error().Err(gone).Str("cursor", from.After).Time("occurred", from.Occurred).Time("since", begin).
 		Msg("the provider no longer knows the cursor; its log is read again from the oldest that it keeps. What it has forgotten only a listing shows")
 	return nil
 }
@@ -177,8 +190,10 @@ func (r *reading) settle(ctx context.Context) (moved bool, err error) {
 		if whole, err := r.whole(ctx, p); err != nil || !whole {
 			return moved, err
 		}
-		if err := r.move(ctx, store.PollMove{PollCursor: p.end, Missed: p.missed}); err != nil {
-			return moved, err
+		if p.end.After != r.at.After { // else none of its events could be read, and so none is a cursor
+			if err := r.move(ctx, store.PollMove{PollCursor: p.end, Missed: p.missed}); err != nil {
+				return moved, err
+			}
 		}
 		r.metrics.missed.Add(float64(p.missed))
 		r.window, moved = r.window[1:], true
