@@ -323,7 +323,7 @@ func (e *entry) report(before, now *held, at time.Time) {
 func (h *held) consequence() string {
 	switch {
 	case h.snapshot == nil:
-		return "no secret; deliveries that need it are answered 503"
+		return "no secret; deliveries that need it are answered 503, and an API that needs it is not asked"
 	case h.known:
 		return "the current version of the secret cannot be used; older ones are valid for the grace"
 	default:

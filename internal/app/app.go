@@ -19,6 +19,7 @@ import (
 	"github.com/rollcallhq/rollcall/handlers/admin"
 	"github.com/rollcallhq/rollcall/internal/binder"
 	"github.com/rollcallhq/rollcall/internal/config"
+	"github.com/rollcallhq/rollcall/internal/provider"
 	"github.com/rollcallhq/rollcall/queue"
 	"github.com/rollcallhq/rollcall/secrets"
 )
@@ -41,6 +42,7 @@ type App struct {
 	queue    queue.Queue
 	password *latest // of the queue; nil when it has none
 	sources  []*source
+	apis     map[string]provider.API // by source, of a worker
 	gate     *gate
 	store    *storeHandle
 	binder   atomic.Pointer[binder.Binder] // once it was made
@@ -76,10 +78,11 @@ func (a *App) build(ctx context.Context) (err error) {
 	if a.sources, err = newSources(a.config); err != nil {
 		return err
 	}
-	if a.config.Has(config.Receiver) {
-		if a.ring, err = newKeyring(a.config, a.log, a.registry); err != nil {
-			return err
-		}
+	if a.ring, err = newKeyring(a.config, a.log, a.registry); err != nil {
+		return err
+	}
+	if a.apis, err = a.newAPIs(); err != nil {
+		return err
 	}
 	if err := a.openQueue(ctx); err != nil {
 		return err
@@ -175,7 +178,7 @@ func (a *App) Run(ctx context.Context) error {
 		parts = append(parts, part{"queue's password", func(ctx context.Context) error { return a.password.run(ctx, rereadAfter) }})
 	}
 	if a.ring != nil {
-		parts = append(parts, part{"secrets", a.ring.Run}, part{"signing secrets", a.firstKeys})
+		parts = append(parts, part{"secrets", a.ring.Run}, part{"first secrets", a.firstKeys})
 	}
 	err := runInOrder(ctx, a.log, parts)
 	return errors.Join(err, a.close())
@@ -190,14 +193,12 @@ func (a *App) firstKeys(ctx context.Context) error {
 		waiting, cancel := context.WithTimeout(ctx, firstKeysEvery)
 		ready = a.ring.Wait(waiting) == nil
 		cancel()
-		for _, s := range a.sources {
-			if _, err := s.keys(); unusable(s.config.Secret, err) {
-				return fmt.Errorf("source %q: %w\nhint: store the signing secret as the sender's console shows it at %s", s.name, err, s.config.Secret)
-			}
+		if err := a.unusableSecrets(); err != nil {
+			return err
 		}
 		select {
 		case <-warned.C:
-			a.log.Warn().Err(a.ring.Ready()).Msg("running without all secrets: their sources answer 503 until they can be read")
+			a.log.Warn().Err(a.ring.Ready()).Msg("running without all secrets: until they can be read, sources without theirs answer 503, and APIs without theirs are not asked")
 		default:
 		}
 	}
@@ -205,8 +206,25 @@ func (a *App) firstKeys(ctx context.Context) error {
 	return nil
 }
 
+// unusableSecrets returns what is wrong with a secret that waiting does not mend.
+func (a *App) unusableSecrets() error {
+	for _, s := range a.sources {
+		if a.config.Has(config.Receiver) {
+			if _, err := s.keys(); unusable(s.config.Secret, err) {
+				return fmt.Errorf("source %q: %w\nhint: store the signing secret as the sender's console shows it at %s", s.name, err, s.config.Secret)
+			}
+		}
+		if a.apis[s.name] != nil {
+			if _, err := a.ring.Current(apiKey(s.name)); unusable(s.config.API.Key, err) {
+				return fmt.Errorf("source %q: the API key: %w\nhint: store it as the provider's console shows it at %s", s.name, err, s.config.API.Key)
+			}
+		}
+	}
+	return nil
+}
+
 func (a *App) close() error {
-	var errs []error
+	errs := []error{a.closeAPIs()}
 	if a.queue != nil {
 		errs = append(errs, a.queue.Close())
 	}

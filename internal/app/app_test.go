@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -308,14 +309,15 @@ func TestAReferenceIsFollowedByTheRoleThatNeedsIt(t *testing.T) {
 	c := testConfig(t)
 	c.Queue.Backend, c.Queue.Redis.Password = "redis", "vault:redis#password"
 	c.Store.Backend, c.Store.DSN = "postgres", "vault:database#dsn"
+	amend(&c, func(s *config.Source) { s.API.Key = "vault:workos#api_key" })
 	for name, roles := range map[string][]string{
-		"queue.redis.password sources.workos":           {config.Receiver},
-		"queue.redis.password store.dsn":                {config.Worker},
-		"queue.redis.password sources.workos store.dsn": {config.Receiver, config.Worker},
+		"queue.redis.password sources.workos":                              {config.Receiver},
+		"queue.redis.password sources.workos.api store.dsn":                {config.Worker},
+		"queue.redis.password sources.workos sources.workos.api store.dsn": {config.Receiver, config.Worker},
 	} {
 		c.Roles = roles
 		for key := range References(c) {
-			if !strings.Contains(name, key) {
+			if !slices.Contains(strings.Fields(name), key) {
 				t.Errorf("a process that is %v follows %s", roles, key)
 			}
 		}

@@ -33,6 +33,14 @@ func (a *App) checks() []handlers.Check {
 			return s.Check(ctx)
 		}})
 	}
+	for _, s := range a.sources {
+		if a.apis[s.name] != nil {
+			checks = append(checks, handlers.Check{Name: "API key of " + s.name, Probe: func(context.Context) error {
+				_, err := a.ring.Current(apiKey(s.name))
+				return err
+			}})
+		}
+	}
 	if a.config.Binds() {
 		checks = append(checks, handlers.Check{Name: "bindings", Probe: a.fares})
 	}

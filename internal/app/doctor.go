@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/config"
+	"github.com/rollcallhq/rollcall/internal/provider"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/queue"
 	"github.com/rollcallhq/rollcall/secrets"
@@ -39,6 +40,7 @@ const eachWithin = 5 * time.Second
 const (
 	certificateSoon = 14 * 24 * time.Hour
 	skewAllowed     = 2 * time.Second
+	apiSkewAllowed  = 5 * time.Second // its clock comes over the internet, in whole seconds
 )
 
 // Doctor examines what a process of this configuration would need, changes nothing, and returns a finding for each.
@@ -59,6 +61,11 @@ func Doctor(ctx context.Context, c config.Config, version string) []Finding {
 	if c.Has(config.Worker) {
 		d.examine("database", d.database)
 		d.examine("clock", d.clock)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		if c.Has(config.Worker) && c.Sources[name].API.Key != "" {
+			d.examine("API of "+name, func(ctx context.Context) (string, error) { return d.api(ctx, name) })
+		}
 	}
 	if c.Binds() {
 		d.examine("application", d.application)
@@ -160,11 +167,12 @@ func (d *doctor) secret(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", hinted(err, "store the secret there, as its owner's console shows it")
 	}
-	source, isSource := strings.CutPrefix(name, "sources.")
-	if !isSource {
+	name, _ = strings.CutPrefix(name, "sources.")
+	source, signs := d.config.Sources[name]
+	if !signs {
 		return "readable", nil
 	}
-	v, err := NewVerifier(d.config.Sources[source])
+	v, err := NewVerifier(source)
 	if err != nil {
 		return "", err
 	}
@@ -304,6 +312,33 @@ func (d *doctor) clock(ctx context.Context) (string, error) {
 	detail := fmt.Sprintf("%s from the database's", skew.Round(time.Millisecond))
 	if skew > skewAllowed {
 		return detail, errors.New("signatures are judged by this clock\nhint: run NTP on both machines")
+	}
+	return detail, nil
+}
+
+// api asks a provider for one event, which shows whether it takes the key, and what its clock says.
+func (d *doctor) api(ctx context.Context, source string) (detail string, err error) {
+	if d.unwell("secret sources." + source + ".api") {
+		return "", needs("its key")
+	}
+	api, done, err := OpenAPI(ctx, d.config, source)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	before := time.Now()
+	page, err := api.Page(ctx, provider.LogQuery{Since: before.Add(-time.Minute), Limit: 1})
+	if err != nil {
+		return "", hinted(err, "can this machine reach the API? its address is sources."+source+".api.url")
+	}
+	if page.Date.IsZero() {
+		return "takes the key", nil
+	}
+	after := time.Now()
+	skew := page.Date.Sub(before.Add(after.Sub(before) / 2)).Abs()
+	detail = fmt.Sprintf("takes the key, its clock is %s from ours", skew.Round(time.Second))
+	if skew > apiSkewAllowed {
+		return detail, errors.New("what it lists is dated by both clocks\nhint: run NTP on this machine")
 	}
 	return detail, nil
 }

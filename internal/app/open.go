@@ -33,7 +33,7 @@ func reveal(ctx context.Context, c config.Config, key string, s config.Sensitive
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}
-	return string(snapshot.Versions[0].Secret.Reveal()), nil
+	return newest(snapshot), nil
 }
 
 // OpenQueue opens the configured queue. A Redis is connected to when it is first used; its password must be there.

@@ -96,6 +96,9 @@ func newSource(name string, c config.Source) (*source, error) {
 	if err := c.Secret.Validate(); err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
+	if c.API.Key != "" && newProvider().API == nil {
+		return nil, fmt.Errorf("api.key: the provider %s cannot be asked\nhint: leave out the section api", c.Provider)
+	}
 	return &source{name: name, config: c, provider: newProvider(), verifier: v}, nil
 }
 
@@ -161,7 +164,7 @@ func SecretsConfig(c config.Config) secrets.Config {
 }
 
 // References returns every reference that a process of this configuration follows, by what it is for. A worker needs no
-// signing secrets and a receiver no database.
+// signing secrets, and a receiver no database and no keys of APIs.
 func References(c config.Config) map[string]secrets.Ref {
 	refs := map[string]secrets.Ref{}
 	add := func(key string, s config.Sensitive) {
@@ -172,6 +175,13 @@ func References(c config.Config) map[string]secrets.Ref {
 	if c.Has(config.Receiver) {
 		for name, s := range c.Sources {
 			refs["sources."+name] = s.Secret
+		}
+	}
+	if c.Has(config.Worker) {
+		for name, s := range c.Sources {
+			if s.API.Key != "" {
+				refs["sources."+name+".api"] = s.API.Key
+			}
 		}
 	}
 	if c.Queue.Backend == config.BackendRedis {
@@ -191,11 +201,20 @@ func References(c config.Config) map[string]secrets.Ref {
 	return refs
 }
 
+// newKeyring keeps the receiver's signing secrets and the worker's keys of APIs; nil when the process needs none of them.
 func newKeyring(c config.Config, log zerolog.Logger, r prometheus.Registerer) (*secrets.Keyring, error) {
 	conf := SecretsConfig(c)
 	conf.Refs, conf.Log, conf.Registerer = map[string]secrets.Ref{}, log, r
 	for name, s := range c.Sources {
-		conf.Refs[name] = s.Secret
+		if c.Has(config.Receiver) {
+			conf.Refs[name] = s.Secret
+		}
+		if c.Has(config.Worker) && s.API.Key != "" {
+			conf.Refs[apiKey(name)] = s.API.Key
+		}
+	}
+	if len(conf.Refs) == 0 {
+		return nil, nil
 	}
 	return secrets.New(conf)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rollcallhq/rollcall/internal/provider"
 	"github.com/rollcallhq/rollcall/verify"
 )
 
@@ -172,6 +173,11 @@ func (c Config) usesVault() bool {
 		}
 	}
 	if c.Has(Worker) {
+		for _, s := range c.Sources {
+			if s.API.Key.Kind() == "vault" {
+				return true
+			}
+		}
 		posts := slices.ContainsFunc(c.Application.Bindings, func(b Binding) bool { return b.Secret.Kind() == "vault" })
 		if posts || c.Store.DSN.ofVault() || c.Application.DSN.ofVault() {
 			return true
@@ -223,11 +229,25 @@ func (s Source) check(p *problems, name string) {
 	if s.Scheme != "" {
 		p.oneOf(key+".scheme", s.Scheme, verify.Presets()...)
 	}
+	s.API.check(p, key+".api")
 	p.oneOf(key+".on_directory_deleted", s.OnDeleted, Hold, Deprovision)
 	p.add(s.Verify.Tolerance < 0 || s.Verify.Future < 0, key+".verify", "tolerance or future is negative")
 	for _, a := range s.Attributes {
 		known := a == "role" || a == "roles" || strings.HasPrefix(a, "custom_attributes.") && a != "custom_attributes."
 		p.add(!known, key+".attributes", "%q is not role, roles or custom_attributes.NAME", a)
+	}
+}
+
+func (a API) check(p *problems, key string) {
+	if a.Key != "" {
+		if err := a.Key.Validate(); err != nil {
+			p.add(true, key+".key", "%s", err)
+		}
+	}
+	if a.URL != "" {
+		_, err := provider.ParseURL(a.URL)
+		p.add(err != nil, key+".url", "%v", err)
+		p.add(a.Key == "", key+".url", "is set, and %s.key is not", key)
 	}
 }
 

@@ -77,6 +77,12 @@ func TestEachCheckNamesItsKeyAndSaysWhatWouldBeRight(t *testing.T) {
 		"a source's provider":         {"sources.workos.provider=", "sources.workos.provider: is empty"},
 		"a source's secret":           {"sources.workos.secret=", "sources.workos.secret: "},
 		"a source's scheme":           {"sources.workos.scheme=rot13", "sources.workos.scheme: "},
+		"a source's API key":          {"sources.workos.api.key=sk_hidden", "sources.workos.api.key: not a reference"},
+		"a source's API, in clear":    {"sources.workos.api.key=env:K sources.workos.api.url=http://api.workos.com", "sources.workos.api.url: it is not https"},
+		"a source's API, no URL":      {"sources.workos.api.key=env:K sources.workos.api.url=api.workos.com", "sources.workos.api.url: it is not a URL"},
+		"a source's API, a user":      {"sources.workos.api.key=env:K sources.workos.api.url=https://hidden@api.workos.com", "sources.workos.api.url: it holds a user"},
+		"a source's API, no key":      {"sources.workos.api.url=https://api.workos.com", "sources.workos.api.url: is set, and sources.workos.api.key is not"},
+		"vault unnamed, an API key":   {"sources.workos.api.key=vault:a#b", "secrets.vault.address: is empty"},
 		"a source's deleted":          {"sources.workos.on_directory_deleted=ignore", "sources.workos.on_directory_deleted: "},
 		"a source's tolerance":        {"sources.workos.verify.tolerance=-1s", "sources.workos.verify: "},
 		"a source's future":           {"sources.workos.verify.future=-1s", "sources.workos.verify: "},
@@ -89,6 +95,9 @@ func TestEachCheckNamesItsKeyAndSaysWhatWouldBeRight(t *testing.T) {
 			_, err := config.Load(config.Options{File: file(t, good), Set: strings.Fields(c.set)})
 			if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "\nhint: ") {
 				t.Fatalf("Load with %s: %v\nwant an ErrInvalid with a hint and %q", c.set, err, c.want)
+			}
+			if strings.Contains(err.Error(), "hidden") {
+				t.Errorf("Load with %s: %v\nwhich shows a secret", c.set, err)
 			}
 			if n := strings.Count(err.Error(), "\n"); n != 1 {
 				t.Errorf("Load with %s: %v\nwant that one line, and a hint", c.set, err)
@@ -104,6 +113,9 @@ func TestWhatARoleDoesNotNeedIsNotAskedOfIt(t *testing.T) {
 		"a worker without TLS":          "roles=worker queue.backend=redis queue.redis.addrs=h:6379 public.tls.self_signed=",
 		"a worker without vault":        "roles=worker queue.backend=redis queue.redis.addrs=h:6379 sources.workos.secret=vault:a#b",
 		"a receiver without vault":      "roles=receiver queue.backend=redis queue.redis.addrs=h:6379 store.backend=postgres store.dsn=vault:a#b",
+		"a receiver without API keys":   "roles=receiver queue.backend=redis queue.redis.addrs=h:6379 sources.workos.api.key=vault:a#b",
+		"an API":                        "sources.workos.api.key=env:WORKOS_API_KEY sources.workos.api.url=https://proxy.internal/workos",
+		"an API of this machine":        "sources.workos.api.key=env:WORKOS_API_KEY sources.workos.api.url=http://127.0.0.1:8099",
 		"no ops, no admin":              "ops.address= admin.address=",
 		"plain HTTP":                    "public.tls.self_signed= public.plain_http=true",
 		"a certificate":                 "public.tls.self_signed= public.tls.cert=a public.tls.key=b",

@@ -174,11 +174,18 @@ type Source struct {
 	Scheme       string      `koanf:"scheme" doc:"How they are signed: workos, standard-webhooks, svix or generic; empty is the provider's own."`
 	Verify       VerifyRules `koanf:"verify"`
 	Secret       secrets.Ref `koanf:"secret" doc:"Reference to the signing secret: vault:PATH#FIELD, file:/PATH, env:NAME. Never the secret itself."`
+	API          API         `koanf:"api"`
 	Paths        []string    `koanf:"paths" doc:"Further paths that it answers at."`
 	ContentTypes []string    `koanf:"content_types" doc:"Media types of its bodies; empty is JSON."`
 	Attributes   []string    `koanf:"attributes" doc:"Further attributes of people to keep: role, roles, custom_attributes.NAME. Others are never stored."`
 	OnDeleted    string      `koanf:"on_directory_deleted" doc:"What dsync.deleted means: hold (the default: accounts stay until an operator decides, with an alarm) or deprovision (all of them lose access)."`
 	AcceptLoss   bool        `koanf:"accept_loss_until_reconcile" doc:"Accept that a queue which is not fsynced may lose what was answered 200. Without it such a queue refuses to start."`
+}
+
+// API is how a source's provider is asked.
+type API struct {
+	Key secrets.Ref `koanf:"key" doc:"Reference to the key of the provider's API, such as vault:app/workos#api_key, file:/PATH or env:NAME. Only workers read it. Empty: the provider is not asked."`
+	URL string      `koanf:"url" doc:"Where the API is: https, or http of this machine; empty is the provider's own address."`
 }
 
 // VerifyRules changes a preset's freshness.

@@ -96,6 +96,7 @@ func everything() config.Config {
 	s := config.Source{}
 	fill(reflect.ValueOf(&s).Elem(), "")
 	s.Provider, s.Scheme, s.Secret, s.OnDeleted = "workos", "svix", "vault:team/kv//app/sources#secret", "deprovision"
+	s.API = config.API{Key: "vault:app/workos#api_key", URL: "https://proxy.internal:8443/workos"}
 	s.Attributes, s.Paths = []string{"role", "custom_attributes.a b", "custom_attributes.#1: yes", "roles"}, []string{"/hooks/a"}
 	c.Sources = map[string]config.Source{"a": s, "b-2": {Provider: "workos", Secret: "env:B", OnDeleted: "hold", Attributes: []string{"role", "roles"}}}
 	c.Application.DSN, c.Application.Mode, c.Application.RetryLongest, c.Application.Guard.Percent = "sqlite:/app/app.db", "enforce", time.Hour, 11
