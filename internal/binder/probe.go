@@ -103,6 +103,29 @@ func (b *Binder) probeMissing(ctx context.Context) error {
 	}
 }
 
+// probeAgain takes verdicts again that are not clean and whose time has come: what was left may be gone by now, and a lookup
+// that failed may work.
+func (b *Binder) probeAgain(ctx context.Context) error {
+	if len(b.probes) == 0 {
+		return nil
+	}
+	for ctx.Err() == nil {
+		accounts, err := b.Store.Unclean(ctx, b.Now(), probeAtOnce)
+		if err != nil {
+			return err
+		}
+		for _, account := range accounts {
+			if _, err := b.Probe(ctx, account); err != nil {
+				return err
+			}
+		}
+		if len(accounts) < probeAtOnce {
+			return nil
+		}
+	}
+	return nil
+}
+
 // probe asks all probes about an account, as its deactivation says it. Its error is trouble.
 func (b *Binder) probe(ctx context.Context, c store.ChangeRow, link store.Link) ([]store.Verdict, error) {
 	names := slices.Sorted(maps.Keys(b.probes))
