@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
@@ -139,7 +140,11 @@ func (b *Binder) saveNet(ctx context.Context, tx store.Tx, links []store.Link) e
 		if err != nil {
 			return err
 		}
-		batch.Delta.Changes = append(batch.Delta.Changes, netState(row, b.Now())...)
+		ever, err := b.everGiven(ctx, link.ID)
+		if err != nil {
+			return err
+		}
+		batch.Delta.Changes = append(batch.Delta.Changes, netState(row, ever, b.Now())...)
 	}
 	return tx.Save(ctx, batch)
 }
@@ -155,17 +160,60 @@ func (b *Binder) noteTold(ctx context.Context, link store.Link) error {
 	return b.Store.SaveLink(ctx, nil, link)
 }
 
-// netState are the changes that tell all there is to tell of an account.
-func netState(row store.AccountRow, now time.Time) []directory.Change {
+// everGiven returns the grants and roles that any change ever gave an account, whatever came of it: the last of each.
+func (b *Binder) everGiven(ctx context.Context, account directory.ID) (given []directory.Change, err error) {
+	f := store.ChangeFilter{Source: account.Source, Directory: account.Directory, Account: account.ID, Limit: 1000}
+	place := map[[2]string]int{}
+	for {
+		changes, err := b.Store.Changes(ctx, f)
+		if err != nil || len(changes) == 0 {
+			return given, err
+		}
+		for _, c := range changes {
+			f.After = c.Seq
+			if c.Kind != directory.GrantAdded && c.Kind != directory.RoleAdded {
+				continue
+			}
+			thing := [2]string{c.Group, c.Role}
+			i, known := place[thing]
+			if !known {
+				place[thing] = len(given)
+				given = append(given, c.Change)
+				continue
+			}
+			given[i] = c.Change
+		}
+	}
+}
+
+// netState are the changes that tell all there is to tell of an account: what it is not given any more first, of all that it
+// was ever given.
+func netState(row store.AccountRow, ever []directory.Change, now time.Time) []directory.Change {
 	of := func(kind directory.ChangeKind) directory.Change {
 		c := told(row, kind, now.UTC().Truncate(time.Microsecond)).Change
 		c.Event = "link:" + row.ID.ID + ":" + c.Occurred.Format(time.RFC3339Nano)
 		return c
 	}
-	if !row.EffectivelyActive {
-		return []directory.Change{of(directory.AccountDeactivated)}
+	changes := []directory.Change{of(directory.AccountDeactivated)}
+	if row.EffectivelyActive {
+		changes[0] = of(directory.AccountActivated)
 	}
-	changes := []directory.Change{of(directory.AccountActivated)}
+	for _, c := range ever {
+		kind, has := directory.GrantRevoked, slices.ContainsFunc(row.Groups, func(g store.GroupRow) bool { return g.ID == c.Group })
+		if c.Role != "" {
+			kind, has = directory.RoleRevoked, slices.Contains(row.Roles, c.Role)
+		}
+		if has && row.EffectivelyActive {
+			continue
+		}
+		lost := of(kind)
+		lost.Group, lost.Role, lost.Before, lost.After = c.Group, c.Role, lost.After, nil
+		lost.Before.GroupName = face(c).GroupName
+		changes = append(changes, lost)
+	}
+	if !row.EffectivelyActive {
+		return changes
+	}
 	for _, group := range row.Groups {
 		c := of(directory.GrantAdded)
 		c.Group, c.After.GroupName = group.ID, group.Name

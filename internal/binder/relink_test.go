@@ -86,3 +86,23 @@ func TestWhoLeftIsToldAgainWhenTheirLinkIsDroppedOrSet(t *testing.T) {
 		r.shows(`SELECT id, disabled FROM app_users ORDER BY id`, "1 0", "2 1", "3 1")
 	})
 }
+
+func TestWhatWasRevokedBeforeTheLinkWasFoundIsToldToo(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.start(existing)
+		r.fold(joins("ada"), added("group_1", "ada"), added("group_2", "ada"), added("group_admins", "ada"), joins("bob"), added("group_1", "bob"), added("group_admins", "bob"))
+		r.settle()
+		r.fold(removed("group_1", "ada"), removed("group_admins", "ada"), leaves("bob"))
+		r.settle()
+		// They have it from before, by another way; what the directory never gave is not its to take.
+		r.exec(`INSERT INTO app_members (user_id, group_id) VALUES (1, 'group_1'), (1, 'group_own'), (2, 'group_1'), (2, 'group_own')`)
+		r.exec(`INSERT INTO app_roles (user_id, role) VALUES (1, 'admin'), (1, 'editor'), (2, 'admin')`)
+		r.exec(`INSERT INTO app_users (id, email) VALUES (1, 'ada@example.com'), (2, 'bob@example.com')`)
+		r.until("that bob is out", func() bool { return len(r.rows(`SELECT 1 FROM app_users WHERE id = 2 AND disabled = 1`)) == 1 })
+		r.until("that ada has what she is in", func() bool { return len(r.rows(`SELECT 1 FROM app_members WHERE group_id = 'group_2'`)) == 1 })
+		r.settle()
+		r.shows(`SELECT user_id, group_id FROM app_members ORDER BY user_id, group_id`, "1 group_2", "1 group_own", "2 group_own")
+		r.shows(`SELECT user_id, role FROM app_roles`, "1 editor")
+		r.shows(`SELECT id, disabled FROM app_users ORDER BY id`, "1 0", "2 1")
+	})
+}
