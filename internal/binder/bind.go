@@ -148,12 +148,11 @@ type attempt struct {
 	apart   bool          // one change, with savepoints around what may fail
 	dry     bool          // nothing is to stay
 	outcome
-	lanes    map[store.Lane]*lane
-	marked   map[markKey]store.Mark
-	tenants  map[string][]string // what tenant.sql gave, by its arguments
-	shielded map[string]bool     // whom nothing wholesale deactivates, once that was asked for
-	endings  map[string]bool     // by event: whether it is about a whole directory, as far as that was asked for
-	wrote    bool                // a binding has run: what the transaction sees may not be committed
+	lanes   map[store.Lane]*lane
+	marked  map[markKey]store.Mark
+	tenants map[string][]string // what tenant.sql gave, by its arguments
+	mercy   *mercy
+	wrote   bool // a binding has run: what the transaction sees may not be committed
 
 	marks []store.Mark
 	links []store.Link // to be saved after the commit
@@ -207,7 +206,11 @@ func (b *Binder) attempt(parent context.Context, lanes []store.Lane, apart bool)
 }
 
 func (b *Binder) newAttempt(s *session, apart bool) *attempt {
-	a := &attempt{Binder: b, session: s, apart: apart, outcome: outcome{config: &b.Config, now: b.Now()}, lanes: map[store.Lane]*lane{}, tenants: map[string][]string{}, endings: map[string]bool{}}
+	a := &attempt{Binder: b, session: s, apart: apart, outcome: outcome{config: &b.Config, now: b.Now()}, lanes: map[store.Lane]*lane{}, tenants: map[string][]string{}}
+	a.mercy = b.newMercy(func(ctx context.Context) (map[string]bool, error) {
+		ids, err := protectedIDs(ctx, s, *b.protected)
+		return ids, s.blame(ctx, err)
+	})
 	if b.Database.Own {
 		a.store = s
 	}
@@ -459,32 +462,7 @@ func (a *attempt) spared(ctx context.Context, l *lane, c store.WaitingChange) (s
 		}
 		return store.ResultNoAccount, nil
 	}
-	if !c.Kind.Removes() {
-		return "", nil
-	}
-	if c.Kind != directory.GrantRevoked {
-		siblings, err := a.Store.Siblings(ctx, a.store, l.link)
-		if err != nil {
-			return "", err
-		}
-		for _, s := range siblings {
-			if keeps(s, c) {
-				a.Log.Info().Int64("change", c.Seq).Str("kind", string(c.Kind)).Str("account", c.Account).Str("directory", c.Directory).
-					Str("other", s.ID.ID).Str("of", s.Directory).Msg("not taken away: another account of the same person has it")
-				return store.ResultKept, nil
-			}
-		}
-	}
-	return "", a.spare(ctx, l.link, c)
-}
-
-// keeps reports whether the person keeps what the change takes, by another account. One in a directory that is only
-// observed gives nothing to the application, and keeps nothing.
-func keeps(s store.Sibling, c store.WaitingChange) bool {
-	if s.Mode == store.Observe || s.Mode == "" {
-		return false
-	}
-	return c.Kind == directory.AccountDeactivated || slices.Contains(s.Roles, c.Role)
+	return a.mercy.result(ctx, a.store, l.link, c)
 }
 
 // values are what the parameters of the change's statements stand for.

@@ -139,6 +139,9 @@ func (b *Binder) Run(ctx context.Context) error {
 	g.Go(func() { b.every(ctx, "broken bindings not prepared", prepareEvery, prepareEvery, nil, b.prepareBroken) })
 	if b.Link != nil {
 		g.Go(func() { b.every(ctx, "links not looked up again", b.Poll, b.LinkRetry/4, b.found, b.lookAgain) })
+		g.Go(func() {
+			b.every(ctx, "what took nothing not looked at again", b.Poll, b.LinkRetry/4, nil, b.lookAtSpared)
+		})
 		again := min(probeEvery, b.LinkRetry)
 		g.Go(func() { b.every(ctx, "accounts not probed", probeEvery, probeEvery, nil, b.probeMissing) })
 		g.Go(func() { b.every(ctx, "accounts not probed again", again, again, nil, b.probeAgain) })

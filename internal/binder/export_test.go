@@ -59,3 +59,6 @@ func (b *Binder) previewApart(ctx context.Context, p *Preview, key store.Lane, c
 	p.add(a, l, before, changes)
 	return nil
 }
+
+// LookAtSpared looks once whether what took nothing is to be told again.
+func (b *Binder) LookAtSpared(ctx context.Context) error { return b.lookAtSpared(ctx) }

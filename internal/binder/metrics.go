@@ -18,6 +18,7 @@ type metrics struct {
 	broken   prometheus.Gauge
 	failing  *prometheus.GaugeVec
 	held     prometheus.Gauge
+	spared   prometheus.Gauge
 	findings *prometheus.GaugeVec
 	lag      *prometheus.HistogramVec
 }
@@ -45,6 +46,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "rollcall_links_held", Help: "Accounts whose changes wait because it is not known which of the application's users they are.",
 		}),
+		spared: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "rollcall_accounts_spared", Help: "Accounts whose directory ended and that keep their access, because the application protects them.",
+		}),
 		findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "rollcall_probe_findings", Help: "Accounts that left, by whether a probe found something left, or could not look.",
 		}, []string{"verdict"}),
@@ -54,7 +58,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		}, []string{"track"}),
 	}
 	if r != nil {
-		r.MustRegister(m.done, m.failed, m.waiting, m.oldest, m.broken, m.failing, m.held, m.findings, m.lag)
+		r.MustRegister(m.done, m.failed, m.waiting, m.oldest, m.broken, m.failing, m.held, m.spared, m.findings, m.lag)
 	}
 	return m
 }

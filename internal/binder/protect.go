@@ -5,80 +5,132 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
-// errProtected keeps somebody whom nothing wholesale deactivates from losing access with a whole directory.
-var errProtected = errors.New("is protected: the end of a whole directory does not end them")
-
 // deprovisioned is the type of the event by which an operator ends one account.
 const deprovisioned = "rollcall.account.deprovisioned"
 
-// spare is errProtected when a removal is part of something wholesale and the application protects whom it is about, until an
-// operator ends that account by itself.
-func (a *attempt) spare(ctx context.Context, link store.Link, c store.WaitingChange) error {
-	if a.Binder.protected == nil {
-		return nil
-	}
-	wholesale, err := a.wholesale(ctx, c)
-	if err != nil || !wholesale {
-		return err
-	}
-	if a.shielded == nil {
-		if a.shielded, err = protectedIDs(ctx, a.session, *a.Binder.protected); err != nil {
-			return fmt.Errorf("protected: %w", a.session.blame(ctx, err))
-		}
-	}
-	if !a.shielded[link.AppID] {
-		return nil
-	}
-	decided, err := a.Store.Events(ctx, store.EventFilter{
-		Source: c.Source, Directory: c.Directory, Subject: face(c.Change).User, Type: deprovisioned, Since: c.At, Limit: 1,
-	})
-	if err != nil || len(decided) > 0 {
-		return err
-	}
-	return fmt.Errorf("user %s %w\nhint: `rollcall accounts deprovision %s --reason …` does", link.AppID, errProtected, c.Account)
+// mercy decides which removals take nothing from a person whose row is known. What it asked once it does not ask again.
+type mercy struct {
+	*Binder
+	ask      func(ctx context.Context) (map[string]bool, error) // for the ids that the application protects
+	shielded map[string]bool                                    // these, once they were asked for
+	endings  map[string]bool                                    // by event: whether it is about a whole directory
 }
 
-// wholesale reports whether a change is part of what became of a whole directory, and no word on one person.
-func (a *attempt) wholesale(ctx context.Context, c store.WaitingChange) (bool, error) {
+func (b *Binder) newMercy(ask func(ctx context.Context) (map[string]bool, error)) *mercy {
+	return &mercy{Binder: b, ask: ask, endings: map[string]bool{}}
+}
+
+// result is that of a removal which takes nothing from the person that the link names, or "".
+func (m *mercy) result(ctx context.Context, s store.Session, link store.Link, c store.WaitingChange) (string, error) {
+	if !c.Kind.Removes() {
+		return "", nil
+	}
+	if c.Kind != directory.GrantRevoked {
+		siblings, err := m.Store.Siblings(ctx, s, link)
+		if err != nil {
+			return "", err
+		}
+		for _, s := range siblings {
+			if keeps(s, c) {
+				m.said(c).Str("other", s.ID.ID).Str("of", s.Directory).Msg("not taken away: another account of the same person has it")
+				return store.ResultKept, nil
+			}
+		}
+	}
+	protected, err := m.protects(ctx, link, c)
+	if err != nil || !protected {
+		return "", err
+	}
+	m.said(c).Str("user", link.AppID).Msg("not taken away: the user is protected, and the end of a whole directory does not end them; `rollcall accounts deprovision` does")
+	return store.ResultProtected, nil
+}
+
+func (m *mercy) said(c store.WaitingChange) *zerolog.Event {
+	return m.Log.Info().Int64("change", c.Seq).Str("kind", string(c.Kind)).Str("account", c.Account).Str("directory", c.Directory)
+}
+
+// keeps reports whether the person keeps what the change takes, by another account. One in a directory that is only
+// observed gives nothing to the application, and keeps nothing. One that is paused gave it, and takes it when it goes on.
+func keeps(s store.Sibling, c store.WaitingChange) bool {
+	if s.Mode == store.Observe || s.Mode == "" {
+		return false
+	}
+	return c.Kind == directory.AccountDeactivated || slices.Contains(s.Roles, c.Role)
+}
+
+// protects reports whether a removal is part of something wholesale and the application protects whom it is about, until an
+// operator ends that account by itself.
+func (m *mercy) protects(ctx context.Context, link store.Link, c store.WaitingChange) (bool, error) {
+	if m.protected == nil {
+		return false, nil
+	}
+	wholesale, since, err := m.wholesale(ctx, c)
+	if err != nil || !wholesale {
+		return false, err
+	}
+	if m.shielded == nil {
+		if m.shielded, err = m.ask(ctx); err != nil {
+			return false, fmt.Errorf("protected: %w", err)
+		}
+	}
+	if !m.shielded[link.AppID] {
+		return false, nil
+	}
+	decided, err := m.decidedOn(ctx, c.ChangeRow, since)
+	return !decided, err
+}
+
+// wholesale reports whether a change is part of what became of a whole directory, and no word on one person; and since when an
+// operator's word on the person counts.
+func (m *mercy) wholesale(ctx context.Context, c store.WaitingChange) (is bool, since time.Time, err error) {
 	switch ownCause(c.Event) {
 	case "enforce", "resync":
-		return true, nil
-	case "link":
-		last, err := a.lastWord(ctx, c)
-		if err != nil || last.Kind != directory.AccountDeactivated {
-			return err == nil, err // they were active until the directory ended, and that is still being carried through
+		return true, c.At, nil
+	case "link", "kept", "protected":
+		if face(c.Change).Active {
+			return false, c.At, nil // nothing has become of their directory
 		}
-		return a.ofDirectory(ctx, last)
+		last, err := m.lastWord(ctx, c)
+		if err != nil || last.Kind != directory.AccountDeactivated {
+			return err == nil, c.At, err // they were active until the directory ended, and that is still being carried through
+		}
+		is, err = m.ofDirectory(ctx, last)
+		return is, last.At, err
 	case "roles":
-		return false, nil
+		return false, c.At, nil
 	default:
-		return a.ofDirectory(ctx, c.ChangeRow)
+		is, err = m.ofDirectory(ctx, c.ChangeRow)
+		return is, c.At, err
 	}
 }
 
 // ofDirectory reports whether the event behind a change is about the whole directory.
-func (a *attempt) ofDirectory(ctx context.Context, c store.ChangeRow) (bool, error) {
-	if known, ok := a.endings[c.Event]; ok {
+func (m *mercy) ofDirectory(ctx context.Context, c store.ChangeRow) (bool, error) {
+	if known, ok := m.endings[c.Event]; ok {
 		return known, nil
 	}
-	entry, err := a.Store.Event(ctx, c.Source, c.Event)
+	entry, err := m.Store.Event(ctx, c.Source, c.Event)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, err
 	}
-	a.endings[c.Event] = err == nil && entry.Subject == c.Directory
-	return a.endings[c.Event], nil
+	m.endings[c.Event] = err == nil && entry.Subject == c.Directory
+	return m.endings[c.Event], nil
 }
 
 // lastWord returns the last change before this one that said whether its account is active, other than to tell it again.
-func (a *attempt) lastWord(ctx context.Context, c store.WaitingChange) (last store.ChangeRow, err error) {
+func (m *mercy) lastWord(ctx context.Context, c store.WaitingChange) (last store.ChangeRow, err error) {
 	f := store.ChangeFilter{Source: c.Source, Directory: c.Directory, Account: c.Account, Limit: 1000}
 	for {
-		changes, err := a.Store.Changes(ctx, f)
+		changes, err := m.Store.Changes(ctx, f)
 		if err != nil || len(changes) == 0 {
 			return last, err
 		}
@@ -87,12 +139,15 @@ func (a *attempt) lastWord(ctx context.Context, c store.WaitingChange) (last sto
 				return last, nil
 			}
 			says := earlier.Kind == directory.AccountActivated || earlier.Kind == directory.AccountDeactivated
-			if says && ownCause(earlier.Event) != "link" {
+			if says && !again[ownCause(earlier.Event)] {
 				last = earlier
 			}
 		}
 	}
 }
+
+// again are the causes of changes that only tell again what was said before.
+var again = map[string]bool{"link": true, "kept": true, "protected": true}
 
 // protectedIDs asks for the ids of the application's users whom nothing wholesale deactivates.
 func protectedIDs(ctx context.Context, s *session, st statement) (map[string]bool, error) {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollcallhq/rollcall/internal/binder"
 	"github.com/rollcallhq/rollcall/internal/directory"
@@ -66,34 +67,67 @@ func TestTheEndOfADirectoryTakesNothingFromWhomIsProtected(t *testing.T) {
 			r.settle()
 		}
 		r.endDirectory()
-		r.held("boss account.deactivated", "boss grant.revoked", "boss role.revoked", "owner account.deactivated")
+		r.sparedWere("boss account.deactivated", "boss grant.revoked", "boss role.revoked", "owner account.deactivated")
 		r.shows(`SELECT external_id FROM app_users WHERE disabled = 0 ORDER BY external_id`, "boss", "owner")
 		r.shows(`SELECT external_id, role FROM app_roles JOIN app_users ON user_id = app_users.id`, "boss admin")
 		r.shows(`SELECT external_id, group_id FROM app_members JOIN app_users ON user_id = app_users.id`, "boss group_admins")
 
 		r.decided("boss")
-		r.held("owner account.deactivated")
+		r.until("that boss is out", func() bool {
+			return slices.Equal(r.rows(`SELECT external_id FROM app_users WHERE disabled = 0`), []string{"owner"}) && len(r.rows(`SELECT 1 FROM app_roles`))+len(r.rows(`SELECT 1 FROM app_members`)) == 0
+		})
+		r.settle()
 		r.shows(`SELECT external_id FROM app_users WHERE disabled = 0`, "owner")
-		r.shows(`SELECT role FROM app_roles`)
-		r.shows(`SELECT group_id FROM app_members`)
 	})
 }
 
-// held waits until nothing waits but these changes, each an account and a kind, and each of them names who is protected and the
-// command that ends them.
-func (r *rig) held(want ...string) {
+// sparedWere waits until nothing waits, and fails the test unless these changes, each an account and a kind, and no others took
+// nothing from whom is protected.
+func (r *rig) sparedWere(want ...string) {
 	r.Helper()
-	r.until(fmt.Sprintf("%q are held, and nothing else waits", want), func() bool {
-		var got []string
-		for _, line := range read(r, r.truth, `SELECT account_key, kind, bound_error FROM `+r.schema+`changes WHERE bound_at IS NULL ORDER BY account_key, kind`) {
-			who, why, _ := strings.Cut(line, " user ")
-			account, _, _ := strings.Cut(who, " ")
-			if !strings.Contains(why, " is protected: ") || !strings.HasSuffix(why, "`rollcall accounts deprovision "+account+" --reason …` does") {
-				return false
-			}
-			got = append(got, who)
-		}
-		return slices.Equal(got, want)
+	r.settle()
+	if diff := cmp.Diff(want, read(r, r.truth, `SELECT account_key, kind FROM `+r.schema+`changes WHERE bound_result = 'protected' ORDER BY account_key, kind`), cmpEmpty); diff != "" {
+		r.Errorf("what took nothing from whom is protected (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhoWasSparedGoesOnWhenTheirDirectoryComesBack(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.start(spared)
+		r.fold(joins("boss"), added("group_admins", "boss"))
+		r.settle()
+		r.endDirectory()
+		r.sparedWere("boss account.deactivated", "boss grant.revoked", "boss role.revoked")
+		r.fold(
+			directory.Event{Source: "workos", Type: "dsync.activated", Directory: "directory_1", Subject: directory.SubjectDirectory, Connection: &directory.Connection{Name: "One"}},
+			joins("boss", named("The Boss")), added("group_2", "boss"),
+		)
+		r.settle()
+		r.shows(`SELECT name, disabled, group_id FROM app_users JOIN app_members ON user_id = app_users.id ORDER BY group_id`, "The Boss 0 group_2", "The Boss 0 group_admins")
+		r.fold(leaves("boss"))
+		r.settle()
+		r.shows(`SELECT disabled FROM app_users`, "1")
+	})
+}
+
+func TestWhoIsProtectedNoMoreLosesWhatTheyWereSpared(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.exec(`CREATE TABLE shields (external_id text)`)
+		r.exec(`INSERT INTO shields (external_id) VALUES ('boss'), ('owner')`)
+		r.start(func(c *binder.Config) {
+			c.Protected = `SELECT id FROM app_users WHERE external_id IN (SELECT external_id FROM shields)`
+		})
+		r.fold(joins("boss"), added("group_1", "boss"), joins("owner"))
+		r.settle()
+		r.endDirectory()
+		r.sparedWere("boss account.deactivated", "boss grant.revoked", "owner account.deactivated")
+		r.exec(`DELETE FROM shields WHERE external_id = 'boss'`)
+		r.until("that boss is out", func() bool {
+			return slices.Equal(r.rows(`SELECT external_id FROM app_users WHERE disabled = 1`), []string{"boss"}) && len(r.rows(`SELECT 1 FROM app_members`)) == 0
+		})
+		r.settle()
+		r.shows(`SELECT external_id FROM app_users WHERE disabled = 0`, "owner")
+		r.came("owner", "account.activated bound 2", "account.deactivated protected 0")
 	})
 }
 
@@ -110,7 +144,8 @@ func TestWhoIsProtectedAndLinkedAfterTheDirectoryEndedLosesNothing(t *testing.T)
 		r.until("ada and owner are out", func() bool {
 			return slices.Equal(r.rows(`SELECT external_id FROM app_users WHERE disabled = 0`), []string{"boss"})
 		})
-		r.held("boss account.deactivated")
+		r.until("that boss is spared", func() bool { return slices.Contains(r.results("boss"), "account.deactivated protected 0") })
+		r.sparedWere("boss account.deactivated")
 	})
 }
 

@@ -45,7 +45,7 @@ func face(c directory.Change) directory.Face {
 }
 
 // causes are the parts of an event's id, before a colon, that stand for changes which no event of the provider's caused.
-var causes = map[string]bool{"enforce": true, "resync": true, "link": true, "roles": true}
+var causes = map[string]bool{"enforce": true, "resync": true, "link": true, "roles": true, "kept": true, "protected": true}
 
 // ownCause returns why a change was made that no event of the provider's caused, or "".
 func ownCause(event string) string {

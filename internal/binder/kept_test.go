@@ -1,0 +1,178 @@
+package binder_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/binder"
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/store"
+)
+
+// in2 is an account of directory_2.
+func in2(name string) directory.ID {
+	return directory.ID{Scope: directory.Scope{Source: "workos", Directory: "directory_2"}, ID: name}
+}
+
+// keptIn makes ada an account of both directories, whose end and role the second one keeps.
+func (r *rig) keptIn() {
+	r.Helper()
+	r.fold(joins("ada"), added("group_admins", "ada"))
+	r.settle()
+	r.fold(joins("ada", in("directory_2")), added("group_admins", "ada", in("directory_2")))
+	r.settle()
+	r.fold(leaves("ada"))
+	r.settle()
+	r.shows(`SELECT disabled, role FROM app_users JOIN app_roles ON user_id = app_users.id`, "0 admin")
+	want := []string{"account.deactivated", "role.revoked"}
+	if got := read(r, r.truth, `SELECT kind FROM `+r.schema+`changes WHERE bound_result = 'kept' ORDER BY kind`); !slices.Equal(got, want) {
+		r.Errorf("kept were %q, want %q", got, want)
+	}
+}
+
+// out waits until ada has nothing any more.
+func (r *rig) out() {
+	r.Helper()
+	r.until("that ada is out", func() bool {
+		return slices.Equal(r.rows(`SELECT disabled, role FROM app_users LEFT JOIN app_roles ON user_id = app_users.id WHERE external_id = 'ada'`), []string{"1 -"})
+	})
+	r.settle()
+}
+
+// ends returns the ends that were told of ada, each its directory with what came of it.
+func (r *rig) ends() []string {
+	r.Helper()
+	return read(r, r.truth, `SELECT directory, bound_result FROM `+r.schema+`changes WHERE kind = 'account.deactivated' ORDER BY seq`)
+}
+
+func TestWhatWasKeptIsTakenWhenTheOtherDirectoryIsOnlyObserved(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.start()
+		r.keptIn()
+		r.becomes("directory_2", store.Observe)
+		r.out()
+		if got, want := r.ends(), []string{"directory_1 kept", "directory_1 bound"}; !slices.Equal(got, want) {
+			t.Errorf("the ends are %q, want %q", got, want)
+		}
+	})
+}
+
+// A pause is an operator's brake: it takes nothing from anybody who is active.
+func TestWhatWasKeptStaysWhileTheOtherDirectoryIsPausedAndIsTakenWhenItsAccountEnds(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		b, stop := r.start()
+		r.keptIn()
+		stop()
+		r.becomes("directory_2", store.Paused)
+		if err := b.LookAtSpared(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.waiting(); n != 0 {
+			t.Errorf("%d changes wait, want none: a pause ends nothing", n)
+		}
+		r.fold(leaves("ada", in("directory_2")))
+		r.start()
+		r.until("that ada is out", func() bool { return slices.Equal(r.rows(`SELECT disabled FROM app_users`), []string{"1"}) })
+		r.until("that the other end alone waits", func() bool {
+			return slices.Equal(r.ends(), []string{"directory_1 kept", "directory_2 -", "directory_1 bound"})
+		})
+	})
+}
+
+func TestWhatWasKeptIsTakenWhenTheOtherAccountIsSomebodyElse(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.exec(`INSERT INTO app_users (id, external_id) VALUES (1, 'ada')`)
+		r.start(func(c *binder.Config) {
+			c.Bindings[0].Statements = []string{`UPDATE app_users SET name = @name, disabled = 0 WHERE id = @app_id`}
+		})
+		r.keptIn()
+		r.exec(`INSERT INTO app_users (id, external_id) VALUES (70, 'somebody')`)
+		other, err := r.store.LinksOf(t.Context(), nil, []store.Lane{{Scope: in2("ada").Scope, Account: "ada"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range other {
+			link.AppID, link.How, link.By, link.Next = "70", "operator", "ops", time.Now()
+			if err := r.store.SaveLink(t.Context(), nil, link); err != nil {
+				t.Fatalf("SaveLink() = %v", err)
+			}
+		}
+		r.out()
+		r.shows(`SELECT disabled FROM app_users WHERE id = 70`, "0")
+	})
+}
+
+func TestWhatWasKeptIsTakenWhenTheOthersLinkIsDropped(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		_, stop := r.start()
+		r.keptIn()
+		stop()
+		if err := r.store.DropLink(t.Context(), in2("ada")); err != nil {
+			t.Fatal(err)
+		}
+		r.exec(`UPDATE app_users SET external_id = 'moved'`) // nobody finds it by the old one any more
+		r.start()
+		r.until("that ada is out", func() bool {
+			return slices.Equal(r.rows(`SELECT disabled FROM app_users WHERE external_id = 'moved'`), []string{"1"})
+		})
+	})
+}
+
+// Two ends were kept by a third account: when that goes, one of them takes what all of them gave, once.
+func TestTheEndOfWhoWasOnlyKeptKeepsNobody(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.start()
+		r.fold(joins("ada"))
+		r.settle()
+		r.fold(joins("ada", in("directory_2")), joins("ada", in("directory_3")))
+		r.settle()
+		r.fold(leaves("ada"))
+		r.settle()
+		r.fold(leaves("ada", in("directory_2")))
+		r.settle()
+		if got, want := r.ends(), []string{"directory_1 kept", "directory_2 kept"}; !slices.Equal(got, want) {
+			t.Fatalf("the ends are %q, want %q", got, want)
+		}
+		r.becomes("directory_3", store.Observe)
+		r.out()
+		if got, want := r.ends(), []string{"directory_1 kept", "directory_2 kept", "directory_1 bound"}; !slices.Equal(got, want) {
+			t.Errorf("the ends are %q, want %q", got, want)
+		}
+	})
+}
+
+func TestTheLastWhoEndsTakesItAndNobodyIsToldAgain(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		b, _ := r.start()
+		r.keptIn()
+		r.fold(leaves("ada", in("directory_2")))
+		r.out()
+		for range 2 {
+			if err := b.LookAtSpared(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.settle()
+		if got, want := r.ends(), []string{"directory_1 kept", "directory_2 bound"}; !slices.Equal(got, want) {
+			t.Errorf("the ends are %q, want %q", got, want)
+		}
+	})
+}
+
+func TestARoleThatAnotherAccountGaveIsTakenWhenThatIsObserved(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.start(spared)
+		r.fold(joins("ada"), added("group_admins", "ada"))
+		r.settle()
+		r.fold(joins("ada", in("directory_2")), added("group_admins", "ada", in("directory_2")))
+		r.settle()
+		r.fold(removed("group_admins", "ada"))
+		r.settle()
+		r.shows(`SELECT role FROM app_roles`, "admin")
+		r.becomes("directory_2", store.Observe)
+		r.until("that the role is gone", func() bool { return len(r.rows(`SELECT 1 FROM app_roles`)) == 0 })
+		r.settle()
+		r.shows(`SELECT disabled FROM app_users`, "0")
+	})
+}
