@@ -1,6 +1,7 @@
 package binder
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -48,7 +49,12 @@ func (o *outcome) settle(l *lane, i int, done store.Done) int {
 // fail notes that a change failed. Those that wait to be skipped with it wait as long as it does.
 func (o *outcome) fail(l *lane, i int, err error) {
 	c := &l.changes[i]
-	c.Next = o.config.Now().Add(backoff(o.config.RetryFirst, o.config.RetryLongest, c.Attempts))
+	wait := backoff(o.config.RetryFirst, o.config.RetryLongest, c.Attempts)
+	var busy *busyError
+	if errors.As(err, &busy) {
+		wait = max(wait, min(busy.after, o.config.RetryLongest))
+	}
+	c.Next = o.config.Now().Add(wait)
 	c.Attempts++
 	o.failed = append(o.failed, store.Failed{Seq: c.Seq, Error: err.Error(), Next: c.Next})
 	for _, j := range skipped(l.changes, i) {

@@ -126,6 +126,7 @@ type outbox struct {
 	*Binder
 	outcome
 	lane
+	mercy *mercy
 }
 
 func (b *Binder) outboxes(ctx context.Context, lanes []store.Lane) (map[store.Lane]*outbox, error) {
@@ -141,7 +142,7 @@ func (b *Binder) outboxes(ctx context.Context, lanes []store.Lane) (map[store.La
 	for _, c := range waiting {
 		key := c.Lane()
 		if boxes[key] == nil {
-			boxes[key] = &outbox{Binder: b, outcome: outcome{config: &b.Config, now: b.Now()}, lane: lane{key: key, link: links[key]}}
+			boxes[key] = &outbox{Binder: b, outcome: outcome{config: &b.Config, now: b.Now()}, lane: lane{key: key, link: links[key]}, mercy: b.newMercy(b.Protected)}
 		}
 		boxes[key].changes = append(boxes[key].changes, c)
 	}
@@ -201,6 +202,9 @@ func (b *Binder) settlePosted(ctx context.Context, o *outcome) error {
 // no more.
 func (o *outbox) send(ctx context.Context, c store.WaitingChange) (store.Done, error) {
 	done := store.Done{Seq: c.Seq, Result: store.ResultBound}
+	if spared, err := o.spared(ctx, c); err != nil || spared != "" {
+		return store.Done{Seq: c.Seq, Result: spared}, err
+	}
 	posts := o.on(c.Kind)
 	marked, err := o.taken(ctx, c, posts)
 	if err != nil {
@@ -227,6 +231,14 @@ func (o *outbox) send(ctx context.Context, c store.WaitingChange) (store.Done, e
 		failed = errors.Join(failed, err)
 	}
 	return done, failed
+}
+
+// spared returns the result of a change that takes nothing, or "". Of somebody whose row is not known nobody can say so.
+func (o *outbox) spared(ctx context.Context, c store.WaitingChange) (string, error) {
+	if o.Link == nil || c.Account == "" || o.link.State != store.Linked {
+		return "", nil
+	}
+	return o.mercy.result(ctx, nil, o.link, c)
 }
 
 // taken returns which of several posts took the change before; a single one has done so when the change is done.
@@ -284,9 +296,36 @@ func (o *outbox) deliver(ctx context.Context, binding Binding, c store.WaitingCh
 	defer func() { _ = response.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, response.Body, answerRead) // so that the connection can be used again
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return fmt.Errorf("%s: %s answered %s", binding.Name, request.URL.Host, response.Status)
+		err := fmt.Errorf("%s: %s answered %s", binding.Name, request.URL.Host, response.Status)
+		if after := retryAfter(response, o.Now()); after > 0 {
+			return &busyError{err, after}
+		}
+		return err
 	}
 	return nil
+}
+
+// busyError is a refusal by a receiver that said when to come again.
+type busyError struct {
+	error
+	after time.Duration
+}
+
+func (e *busyError) Unwrap() error { return e.error }
+
+// retryAfter is how long an answer of 429 or 503 asks to wait, by a number of seconds or a date (RFC 9110, 10.2.3), or 0.
+func retryAfter(r *http.Response, now time.Time) time.Duration {
+	if r.StatusCode != http.StatusTooManyRequests && r.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	text := r.Header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(text); err == nil {
+		return date.Sub(now)
+	}
+	return 0
 }
 
 func (o *outbox) body(c store.WaitingChange) Posted {

@@ -23,6 +23,7 @@ type receiver struct {
 
 	mu     sync.Mutex // guards what follows
 	answer func(p binder.Posted, times int) int
+	after  map[string]string // Retry-After of refusals, by account
 	taken  []binder.Posted
 	ids    []string
 	times  map[int64]int
@@ -68,6 +69,9 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if status < 300 {
 		rc.taken = append(rc.taken, p)
+	}
+	if after := rc.after[p.Account]; status >= 300 && after != "" {
+		w.Header().Set("Retry-After", after)
 	}
 	w.WriteHeader(status)
 }
@@ -268,4 +272,94 @@ func TestWhatIsNotPostedIsSettled(t *testing.T) {
 			t.Errorf("Backlog() = %+v, %v, want nothing to be posted", backlog, err)
 		}
 	})
+}
+
+func TestWhatAnotherAccountKeepsIsNotPostedUntilItKeepsItNoMore(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		rc := newReceiver(t)
+		r.start(func(c *binder.Config) {
+			c.Bindings = append(c.Bindings, rc.binding("hooks", "account.deactivated", "grant.revoked", "role.revoked"))
+		})
+		r.keptIn()
+		r.posted("ada")
+		if got, want := rc.of("ada"), []string{"grant.revoked"}; !slices.Equal(got, want) {
+			t.Errorf("posted were %q, want %q", got, want)
+		}
+		kept := read(t, r.truth, `SELECT kind FROM `+r.schema+`changes WHERE posted_result = 'kept' ORDER BY kind`)
+		if want := []string{"account.deactivated", "role.revoked"}; !slices.Equal(kept, want) {
+			t.Errorf("kept were %q, want %q", kept, want)
+		}
+		r.becomes("directory_2", store.Observe)
+		r.out()
+		r.posted("ada")
+		if got, want := rc.of("ada"), []string{"grant.revoked", "account.deactivated", "role.revoked"}; !slices.Equal(got, want) {
+			t.Errorf("posted were %q, want %q", got, want)
+		}
+	})
+}
+
+func TestTheEndOfADirectoryIsNotPostedOfWhomIsProtected(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		rc := newReceiver(t)
+		r.start(spared, func(c *binder.Config) { c.Bindings = append(c.Bindings, rc.binding("hooks", "account.deactivated")) })
+		r.fold(joins("ada"), joins("boss"))
+		r.settle()
+		r.endDirectory()
+		r.settle()
+		if got, want := r.posted("boss"), []string{"account.activated no binding", "account.deactivated protected"}; !slices.Equal(got, want) {
+			t.Errorf("what came of boss's changes = %q, want %q", got, want)
+		}
+		if got, want := rc.of("ada"), []string{"account.deactivated"}; !slices.Equal(got, want) {
+			t.Errorf("posted of ada were %q, want %q", got, want)
+		}
+		r.decided("boss")
+		r.until("that boss's end is posted", func() bool { return slices.Equal(rc.of("boss"), []string{"account.deactivated"}) })
+	})
+}
+
+func TestAReceiverSaysWhenToComeAgain(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	rc := newReceiver(t)
+	now := time.Now().Truncate(time.Second)
+	const least, most = time.Second, time.Hour
+	status := map[string]int{}
+	want := map[string]time.Duration{}
+	rc.after = map[string]string{}
+	for name, c := range map[string]struct {
+		status int
+		after  string
+		want   time.Duration
+	}{
+		"seconds":      {http.StatusTooManyRequests, "120", 2 * time.Minute},
+		"date":         {http.StatusServiceUnavailable, now.Add(10 * time.Minute).UTC().Format(http.TimeFormat), 10 * time.Minute},
+		"too long":     {http.StatusTooManyRequests, "86400", most},
+		"soon":         {http.StatusServiceUnavailable, "0", least},
+		"past":         {http.StatusServiceUnavailable, now.Add(-time.Hour).UTC().Format(http.TimeFormat), least},
+		"nonsense":     {http.StatusServiceUnavailable, "-120", least},
+		"nothing":      {http.StatusServiceUnavailable, "", least},
+		"other status": {http.StatusInternalServerError, "120", least},
+	} {
+		status[name], rc.after[name], want[name] = c.status, c.after, c.want
+	}
+	rc.answer = func(p binder.Posted, _ int) int { return status[p.Account] }
+	r.start(func(c *binder.Config) {
+		c.Bindings = append(c.Bindings, rc.binding("hooks", "account.activated"))
+		c.Now, c.RetryFirst, c.RetryLongest = func() time.Time { return now }, least, most
+	})
+	for name := range want {
+		r.fold(joins(name))
+	}
+	r.until("refusals", func() bool {
+		return len(read(t, r.truth, `SELECT seq FROM rollcall.changes WHERE posted_attempts = 1`)) == len(want)
+	})
+	for name, wait := range want {
+		waiting, err := r.store.Waiting(t.Context(), nil, store.Posted, []store.Lane{{Scope: one, Account: name}})
+		if err != nil || len(waiting) != 1 {
+			t.Fatalf("Waiting(%s) = %+v, %v, want one", name, waiting, err)
+		}
+		if got := waiting[0].Next.Sub(now); got != wait {
+			t.Errorf("%s: it is tried again after %s, want %s", name, got, wait)
+		}
+	}
 }
