@@ -20,6 +20,8 @@ type Plan struct {
 	Accounts   int                // of the directory
 	Protected  []Leaver           // who would have to be deactivated, and whom nothing wholesale deactivates: left out
 	Preview
+
+	shielded map[string]bool // the application's users whom nothing wholesale deactivates
 }
 
 // ErrMoved says that somebody would lose access who was not in the plan.
@@ -35,26 +37,72 @@ func (b *Binder) Plan(ctx context.Context, scope directory.Scope, everything boo
 	if err != nil {
 		return p, err
 	}
-	protected, err := b.Protected(ctx)
-	if err != nil {
+	if p.shielded, err = b.Protected(ctx); err != nil {
 		return p, err
 	}
 	if p.Preview, err = b.Preview(ctx, scope, p.Changes); err != nil {
 		return p, err
 	}
-	spared := map[string]bool{}
+	spoken, err := b.spoken(ctx, p)
+	if err != nil {
+		return p, err
+	}
 	for _, l := range p.Leavers {
-		if protected[l.AppID] {
+		if _, alone := spoken[removal{account: l.Account.ID, kind: directory.AccountDeactivated}]; p.shielded[l.AppID] && !alone {
 			p.Protected = append(p.Protected, l)
-			spared[l.Account.ID] = true
 		}
 	}
-	if len(spared) == 0 {
+	if len(p.Protected) == 0 {
 		return p, nil
 	}
-	p.Changes = without(p.Changes, spared)
+	p.Changes = p.without(p.Changes, spoken)
 	p.Preview, err = b.Preview(ctx, scope, p.Changes)
 	return p, err
+}
+
+// removal is what a removal takes.
+type removal struct {
+	account     string
+	kind        directory.ChangeKind
+	group, role string
+}
+
+func removalOf(c directory.Change) removal { return removal{c.Account, c.Kind, c.Group, c.Role} }
+
+// spoken returns the directory's words on single people whom nothing wholesale deactivates, as far as they wait to be told:
+// what is left of these changes takes the same, and is no less their word.
+func (b *Binder) spoken(ctx context.Context, p Plan) (map[removal]directory.Change, error) {
+	if len(p.shielded) == 0 {
+		return nil, nil
+	}
+	var lanes []store.Lane
+	for _, c := range p.Changes {
+		if c.Kind.Removes() {
+			lanes = append(lanes, store.Lane{Scope: p.Scope, Account: c.Account})
+		}
+	}
+	links, err := b.Store.LinksOf(ctx, nil, lanes)
+	if err != nil {
+		return nil, err
+	}
+	lanes = slices.DeleteFunc(lanes, func(l store.Lane) bool { return links[l].State != store.Linked || !p.shielded[links[l].AppID] })
+	spoken, mercy := map[removal]directory.Change{}, b.newMercy(nil)
+	for _, track := range []store.Track{store.Bound, store.Posted} {
+		waiting, err := b.Store.Waiting(ctx, nil, track, lanes)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range waiting {
+			wholesale, _, err := mercy.wholesale(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			if c.Kind.Removes() && !wholesale {
+				spoken[removalOf(c.Change)] = c.Change
+			}
+		}
+	}
+	return spoken, nil
 }
 
 func difference(ctx context.Context, tx store.Tx, scope directory.Scope, everything bool) ([]directory.Change, int, error) {
@@ -86,9 +134,16 @@ func afresh(announced, given directory.Announced) []directory.Change {
 	return slices.Insert(changes, n, gone...)
 }
 
-// without leaves out all that these accounts would lose.
-func without(changes []directory.Change, spared map[string]bool) []directory.Change {
-	return slices.DeleteFunc(slices.Clone(changes), func(c directory.Change) bool { return c.Kind.Removes() && spared[c.Account] })
+// without leaves out all that protected accounts would lose but what the directory's word on them alone takes.
+func (p Plan) without(changes []directory.Change, spoken map[removal]directory.Change) []directory.Change {
+	spared := map[string]bool{}
+	for _, l := range p.Protected {
+		spared[l.Account.ID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(changes), func(c directory.Change) bool {
+		_, alone := spoken[removalOf(c)]
+		return c.Kind.Removes() && spared[c.Account] && !alone
+	})
 }
 
 // Tell does what a plan says, once: it sets the mode, lays aside what waited, and has the difference told as it is now. Cause is
@@ -101,10 +156,6 @@ func (b *Binder) Tell(ctx context.Context, p Plan, m store.ModeRow, cause string
 			planned[c.Account] = true
 		}
 	}
-	spared := map[string]bool{}
-	for _, l := range p.Protected {
-		spared[l.Account.ID] = true
-	}
 	now := b.Now().UTC()
 	event := fmt.Sprintf("%s:%s:%s", cause, p.Directory, now.Format("20060102T150405.000000Z"))
 	told := 0
@@ -113,12 +164,19 @@ func (b *Binder) Tell(ctx context.Context, p Plan, m store.ModeRow, cause string
 		if err != nil {
 			return err
 		}
-		changes = without(changes, spared)
+		spoken, err := b.spoken(ctx, Plan{Scope: p.Scope, Changes: changes, shielded: p.shielded})
+		if err != nil {
+			return err
+		}
+		changes = p.without(changes, spoken)
 		for i := range changes {
 			if changes[i].Kind == directory.AccountDeactivated && !planned[changes[i].Account] {
 				return fmt.Errorf("%w: %s would lose access, too", ErrMoved, changes[i].Account)
 			}
 			changes[i].Event, changes[i].Occurred = event, now
+			if word, alone := spoken[removalOf(changes[i])]; alone {
+				changes[i].Event, changes[i].Occurred = word.Event, word.Occurred
+			}
 		}
 		told = len(changes)
 		if _, err := tx.Discard(ctx, p.Scope, store.ResultObserved); err != nil {

@@ -117,6 +117,45 @@ func TestAPlanLeavesOutAllThatWhoIsProtectedWouldLose(t *testing.T) {
 	})
 }
 
+// Their directory said of them alone that they left, and that word only waited: what is told again says it, too.
+func TestWhoIsProtectedAndLeftLosesAccessThoughEverythingIsToldAgain(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		b := r.binder(spared, func(c *binder.Config) { c.Bindings = append(c.Bindings, effect("effects")) })
+		drain := func() {
+			if err := b.Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		drain()
+		r.fold(joins("boss"), added("group_admins", "boss"), joins("owner"))
+		drain()
+		r.becomes("directory_1", store.Observe)
+		r.fold(leaves("owner"))
+		r.becomes("directory_1", store.Observe) // which lays it aside
+		r.becomes("directory_1", store.Enforce)
+		r.fold(leaves("boss"))
+		word := fmt.Sprintf("event_%06d", r.events)
+		p, got := r.plan(b, true)
+		want := []string{"account.deactivated boss", "grant.revoked bossgroup_admins", "role.revoked bossadmin"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the plan is (-want +got):\n%s", diff)
+		}
+		if len(p.Leavers) != 1 || p.Leavers[0].Account.ID != "boss" || len(p.Protected) != 1 || p.Protected[0].Account.ID != "owner" {
+			t.Errorf("these lose access: %+v, and these are protected: %+v; want boss, and owner", p.Leavers, p.Protected)
+		}
+		if _, err := b.Tell(t.Context(), p, enforced("mended"), "resync"); err != nil {
+			t.Fatalf("Tell() = %v", err)
+		}
+		drain()
+		r.shows(`SELECT external_id FROM app_users WHERE disabled = 0`, "owner")
+		r.shows(`SELECT group_id FROM app_members`)
+		r.shows(`SELECT role FROM app_roles`)
+		if events := read(t, r.truth, `SELECT DISTINCT event FROM `+r.schema+`changes WHERE account_key = 'boss' AND bound_result = 'bound' AND kind = 'account.deactivated'`); !slices.Equal(events, []string{word}) {
+			t.Errorf("boss was ended by %q, want the directory's word, %s", events, word)
+		}
+	})
+}
+
 func TestAPlanIsNotCarriedOutWhenSomebodyElseWouldLoseAccessByNow(t *testing.T) {
 	everywhere(t, func(t *testing.T, r *rig) {
 		r.exec(`INSERT INTO app_users (id, external_id) VALUES (1, 'ada'), (2, 'bob')`)
