@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,7 +118,10 @@ func (w *World) hire(r *realm, h *human, first, last, email string) *user {
 	h.users = append(h.users, u)
 	r.users = append(r.users, u)
 	w.users[u.id] = u
-	u.says = &profile{first: first, last: last, email: cmp.Or(email, r.free(first, last)), department: pick(w.random, groupNames), state: active, updated: w.now}
+	if email == "" {
+		email = r.free(first, last)
+	}
+	u.says = &profile{first: first, last: last, email: email, department: pick(w.random, groupNames), state: active, updated: w.now}
 	u.place = len(r.present)
 	r.present = append(r.present, u)
 	r.holders[u.says.email] = u

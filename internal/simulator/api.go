@@ -29,7 +29,7 @@ type APIConfig struct {
 	Faults ListingFaults
 }
 
-// ListingFaults are how listings of people and groups mislead.
+// ListingFaults are how listings of people and groups mislead. Who asks for one by its id is told the truth.
 type ListingFaults struct {
 	Lacking    float64 // share of people who are not listed, always the same; nobody is told
 	CountsToo  bool    // a directory's counts lack them, too

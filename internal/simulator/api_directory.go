@@ -281,18 +281,14 @@ func (a *API) tell(w http.ResponseWriter, bodies []any, data listData, config AP
 func (c *counting) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 func (a *API) getUser(w http.ResponseWriter, r *http.Request) {
-	config := a.settings()
 	a.world.mu.RLock()
-	u := a.world.users[r.PathValue("id")]
+	u := a.world.user(r.PathValue("id"))
 	var data listedUser
-	known := u != nil && !u.realm.ended && u.says.state != deleted
-	if known {
+	if u != nil {
 		data = u.listed(u.says)
-	} else if known = u != nil && !u.realm.ended && config.sees(u) != nil; known {
-		data = u.listed(config.sees(u))
 	}
 	a.world.mu.RUnlock()
-	if !known {
+	if u == nil {
 		notFound(w)
 		return
 	}

@@ -528,6 +528,9 @@ func TestListingsMislead(t *testing.T) {
 	if got := len(list()); got != 400 {
 		t.Errorf("%d are listed, want those who left, too", got)
 	}
+	if got := ask(t, api, "/directory_users/"+left[0]).status; got != 404 {
+		t.Errorf("one who was deleted is there when asked for: %d", got)
+	}
 	for _, id := range left[:2] {
 		page := ask(t, api, "/directory_users", "directory", d, "limit", "100", "order", "asc")
 		i := slices.IndexFunc(page.Data, func(one listed) bool { return one.ID == id })

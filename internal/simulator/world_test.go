@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -239,9 +240,17 @@ func TestAFirstSyncIsOfTheSizeThatWasAskedFor(t *testing.T) {
 	}
 }
 
+// BenchmarkFirstSync is of 200,000 people with 1,000,000 memberships, and says what the world holds in memory then.
 func BenchmarkFirstSync(b *testing.B) {
 	for b.Loop() {
 		w := simulator.NewWorld(simulator.WorldConfig{Seed: 1, Start: start})
 		w.FirstSync(200_000, 1000, 5)
+		b.StopTimer()
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "MiB")
+		b.ReportMetric(float64(w.Events()), "events")
+		b.StartTimer()
 	}
 }
