@@ -139,7 +139,7 @@ func gone(q provider.LogQuery, err error) error {
 	}
 	named := strings.Contains(refused.said, "after") || strings.Contains(refused.said, "cursor") || strings.Contains(refused.said, strings.ToLower(q.After))
 	switch {
-	case refused.status == http.StatusBadRequest && refused.code != "invalid_events_request",
+	case refused.status == http.StatusBadRequest && (named || refused.code != "invalid_events_request"),
 		named && (refused.status == http.StatusNotFound || refused.status == http.StatusUnprocessableEntity):
 		return fmt.Errorf("workos: read the log of events after %s: %w: %w\nhint: begin again at a time; what is older than the log keeps is in the directories' listings only", shorten(q.After), provider.ErrCursorGone, refused)
 	}

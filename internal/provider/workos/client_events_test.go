@@ -135,16 +135,17 @@ func TestACursorThatIsGoneIsToldFromOtherRefusals(t *testing.T) {
 		answer http.HandlerFunc
 		gone   bool
 	}{
-		"a 400":                      {says(400, `{"message":"Bad Request"}`), true},
-		"a 400 without a word":       {says(400, ``), true},
-		"a 400 that names it":        {says(400, `{"message":"Could not find event_0","code":"invalid_cursor"}`), true},
-		"a 400 about the types":      {says(400, `{"message":"One or more event names must be provided.","code":"invalid_events_request"}`), false},
-		"a 404 that names it":        {says(404, `{"message":"Event not found: 'event_0'."}`), true},
-		"a 404":                      {says(404, `{"message":"Not Found"}`), false},
-		"a 422 that names its field": {says(422, `{"message":"Validation failed","errors":[{"field":"after","code":"after is not known"}]}`), true},
-		"a 422 of another field":     {says(422, `{"message":"Validation failed","errors":[{"field":"limit","code":"limit must be a number"}]}`), false},
-		"no key":                     {says(401, `{"message":"Unauthorized after all"}`), false},
-		"the server's trouble":       {says(500, `{"message":"after"}`), false},
+		"a 400":                       {says(400, `{"message":"Bad Request"}`), true},
+		"a 400 without a word":        {says(400, ``), true},
+		"a 400 that names it":         {says(400, `{"message":"Could not find event_0","code":"invalid_cursor"}`), true},
+		"a 400 about the types":       {says(400, `{"message":"One or more event names must be provided.","code":"invalid_events_request"}`), false},
+		"a bad request that names it": {says(400, `{"message":"The event of the after parameter was not found: event_0","code":"invalid_events_request"}`), true},
+		"a 404 that names it":         {says(404, `{"message":"Event not found: 'event_0'."}`), true},
+		"a 404":                       {says(404, `{"message":"Not Found"}`), false},
+		"a 422 that names its field":  {says(422, `{"message":"Validation failed","errors":[{"field":"after","code":"after is not known"}]}`), true},
+		"a 422 of another field":      {says(422, `{"message":"Validation failed","errors":[{"field":"limit","code":"limit must be a number"}]}`), false},
+		"no key":                      {says(401, `{"message":"Unauthorized after all"}`), false},
+		"the server's trouble":        {says(500, `{"message":"after"}`), false},
 	} {
 		simulate(t, c.answer, func(t *testing.T, s *sim) {
 			if _, err := s.Page(t.Context(), provider.LogQuery{After: "event_0"}); err == nil || errors.Is(err, provider.ErrCursorGone) != c.gone {
