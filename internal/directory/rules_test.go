@@ -133,6 +133,12 @@ func TestVersionComparesByTimeThenRankThenUpdatedThenID(t *testing.T) {
 		if got := e.Version().Time(); !got.Equal(e.Occurred) {
 			t.Errorf("%s: Time() = %s, want %s", name, got, e.Occurred)
 		}
+		if got := e.Version().Updated(); !got.Equal(e.Updated) {
+			t.Errorf("%s: Updated() = %s, want %s", name, got, e.Updated)
+		}
+		if at := directory.At(e.Occurred); at >= e.Version() || directory.At(e.Occurred.Add(time.Microsecond)) <= e.Version() {
+			t.Errorf("%s: its time's At is %q, want just below %q", name, at, e.Version())
+		}
 	}
 	sub := user("event_a", 1, ada(), func(e *directory.Event) { e.Occurred = at(1).Add(900 * time.Nanosecond) })
 	if sub.Version() >= base.Version() {

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,6 +28,18 @@ func (v Version) Time() time.Time {
 		return time.Time{}
 	}
 	if _, err := fmt.Sscanf(string(v[:16]), "%016x", &us); err != nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// Updated returns the Updated of the event that has this version, or the zero time when it had none.
+func (v Version) Updated() time.Time {
+	if len(v) < 33 {
+		return time.Time{}
+	}
+	us, err := strconv.ParseInt(string(v[17:33]), 16, 64)
+	if err != nil || us == 0 {
 		return time.Time{}
 	}
 	return time.UnixMicro(us).UTC()

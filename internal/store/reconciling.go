@@ -37,6 +37,9 @@ type Reconciling interface {
 	// Runs returns runs, newest first.
 	Runs(ctx context.Context, f RunFilter) ([]Run, error)
 
+	// KnownDirectory returns what is known of a directory; all of it is zero where nothing is, but for its scope.
+	KnownDirectory(ctx context.Context, scope directory.Scope) (KnownDirectory, error)
+
 	// Seen returns what the registers of a directory are now at, in the order asked for; empty for those that are not there.
 	Seen(ctx context.Context, scope directory.Scope, registers []RegisterKey) ([]directory.Version, error)
 }
@@ -179,6 +182,12 @@ type Drift struct {
 	KnownUser   *directory.User
 	KnownGroup  *directory.Group
 	KnownEdge   *directory.Edge // its Version is Seen
+}
+
+// KnownDirectory is a directory's register, and how many users and groups it has that were not removed.
+type KnownDirectory struct {
+	directory.Register
+	Active, Inactive, Groups int64
 }
 
 // RegisterKey names a register of a directory: the directory's own when both are empty, a user, a group, or a membership.

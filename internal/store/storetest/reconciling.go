@@ -392,13 +392,21 @@ func testSeen(t *testing.T, b Backend) {
 	if err := Fold(t.Context(), s, events); err != nil {
 		t.Fatal(err)
 	}
+	known, err := s.KnownDirectory(t.Context(), reconciled)
+	if err != nil || known.Version != events[0].Version() || known.Removed || known.Active != 1 || known.Inactive != 0 || known.Groups != 1 {
+		t.Errorf("KnownDirectory() = %+v, %v, want the directory, one active user and one group", known, err)
+	}
+	elsewhere := directory.Scope{Source: "workos", Directory: "directory_2"}
+	if known, err := s.KnownDirectory(t.Context(), elsewhere); err != nil || known.Scope != elsewhere || known.Version != "" || known.Active != 0 {
+		t.Errorf("KnownDirectory() of one that nobody heard of = %+v, %v, want nothing", known, err)
+	}
 	keys := []store.RegisterKey{{Group: "eng", User: "user_ada"}, {User: "user_ada"}, {User: "user_bob"}, {Group: "eng"}, {}, {Group: "eng", User: "user_bob"}, {User: "user_ada"}}
 	got, err := s.Seen(t.Context(), reconciled, keys)
 	want := []directory.Version{events[3].Version(), events[1].Version(), "", events[2].Version(), events[0].Version(), "", events[1].Version()}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Seen() = %v, want (-), got (+):\n%s", err, diff)
 	}
-	if got, err := s.Seen(t.Context(), directory.Scope{Source: "workos", Directory: "directory_2"}, keys[:2]); err != nil || got[0] != "" || got[1] != "" {
+	if got, err := s.Seen(t.Context(), elsewhere, keys[:2]); err != nil || got[0] != "" || got[1] != "" {
 		t.Errorf("Seen() of another directory = %q, %v, want nothing", got, err)
 	}
 }

@@ -258,6 +258,22 @@ func (r Reconciling) Runs(ctx context.Context, f store.RunFilter) ([]store.Run, 
 	return list(ctx, reader, "runs", text, args, scanRun)
 }
 
+// KnownDirectory implements store.Reconciling.
+func (r Reconciling) KnownDirectory(ctx context.Context, scope directory.Scope) (k store.KnownDirectory, err error) {
+	found, err := ask(ctx, r.ReadDB, "the directory", ScanDirectory, r.said(`SELECT `+DirectoryColumns+` FROM {}directories WHERE source = ?1 AND directory = ?2`), scope.Source, scope.Directory)
+	if err != nil {
+		return k, err
+	}
+	k.Scope = scope
+	if len(found) > 0 {
+		k.Register = found[0]
+	}
+	err = r.ReadDB.QueryRowContext(ctx, r.said(`SELECT count(CASE WHEN u.active THEN 1 END), count(CASE WHEN u.active THEN NULL ELSE 1 END),
+			(SELECT count(*) FROM {}groups g WHERE g.source = ?1 AND g.directory = ?2 AND g.version <> '' AND NOT g.removed)
+		FROM {}users u WHERE u.source = ?1 AND u.directory = ?2`), scope.Source, scope.Directory).Scan(&k.Active, &k.Inactive, &k.Groups)
+	return k, wrap("count what is known of "+scope.Directory, err)
+}
+
 // Seen implements store.Reconciling.
 func (r Reconciling) Seen(ctx context.Context, scope directory.Scope, registers []store.RegisterKey) (seen []directory.Version, err error) {
 	if len(registers) == 0 {

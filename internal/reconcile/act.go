@@ -1,0 +1,202 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/directory"
+	"github.com/rollcallhq/rollcall/internal/provider"
+	"github.com/rollcallhq/rollcall/internal/provider/repair"
+	"github.com/rollcallhq/rollcall/internal/store"
+	"github.com/rollcallhq/rollcall/queue"
+)
+
+// findings are what comparing a directory found, and what comes of it.
+type findings struct {
+	r        *Reconciler
+	run      *store.Run
+	listed   provider.ListedDirectory
+	known    store.KnownDirectory
+	compared store.Comparison
+	counts   map[store.DriftKind]store.DriftCount
+	planned  bool // nothing is done about them
+
+	short       string // why people who are not listed may be there all the same
+	holdLeavers string // why nothing is taken away; "" when it is
+	holdLosers  string // why no memberships and groups are taken away
+}
+
+// guard decides whether what would be taken away is too much for nobody to have said it.
+func (f *findings) guard() {
+	g, c := f.r.Guard, f.compared
+	if f.short != "" {
+		f.holdLeavers = f.short
+	}
+	if g.Exceeded(c.Leavers, c.Active) {
+		f.holdLeavers = fmt.Sprintf("%d of %d active accounts would end, which is more than the guard allows", c.Leavers, c.Active)
+	}
+	if g.Exceeded(c.Losers, c.Active) {
+		f.holdLosers = fmt.Sprintf("%d of %d active accounts would lose a group, which is more than the guard allows", c.Losers, c.Active)
+	}
+}
+
+// guarded holds what a guard stops.
+func (f *findings) guarded(it Item) Item {
+	removes := it.Kind.Removes() || it.leaves
+	if it.Action == Repairs && (removes && f.holdLeavers != "" || removes && !it.leaves && f.holdLosers != "") {
+		it.Action = Held
+	}
+	return it
+}
+
+// heldFor says why something was held; "" when nothing was.
+func (f *findings) heldFor() string {
+	var held int64
+	for _, c := range f.counts {
+		held += c.Held
+	}
+	if held == 0 {
+		return ""
+	}
+	var why []string
+	for _, w := range []string{f.holdLeavers, f.holdLosers} {
+		if w != "" && !slices.Contains(why, w) {
+			why = append(why, w)
+		}
+	}
+	return strings.Join(why, "; ") + ": held until somebody approves it"
+}
+
+// count counts an item as what became of it.
+func (f *findings) count(it Item) {
+	c := f.counts[it.Kind]
+	c.Found++
+	switch it.Action {
+	case Repairs:
+		if !f.planned {
+			c.Repaired++
+		}
+	case Asks:
+		c.Asked++
+	case Held:
+		c.Held++
+	}
+	f.counts[it.Kind] = c
+}
+
+// each calls fn for every finding, judged, what takes something away first.
+func (f *findings) each(ctx context.Context, fn func(it Item) error) error {
+	var after store.DriftKey
+	for {
+		page, err := f.r.Store.Drift(ctx, f.run.ID, after, f.r.Page)
+		if err != nil {
+			return err
+		}
+		for _, d := range page {
+			if err := fn(f.judge(d)); err != nil {
+				return err
+			}
+			after = d.DriftKey
+		}
+		if len(page) < f.r.Page {
+			return nil
+		}
+		if err := f.r.Store.Stage(ctx, f.run.ID, store.Staged{}, f.r.lease()); err != nil {
+			return err
+		}
+	}
+}
+
+// repair puts what may be repaired into the queue, once all are confirmed whom the listing lacks.
+func (f *findings) repair(ctx context.Context) error {
+	if err := f.confirm(ctx, Repairs, 0); err != nil {
+		return err
+	}
+	return f.each(ctx, func(it Item) error {
+		if it.Action == Repairs {
+			err := f.enqueue(ctx, it)
+			if errors.Is(err, directory.ErrInvalid) {
+				f.r.Log.Error().Err(err).Str("directory", f.run.Directory).Str("subject", it.Event.In(f.run.Source).SubjectID()).Msg("what is listed cannot be written down; it is left as it is")
+				it.Action = Asks
+			} else if err != nil {
+				return err
+			}
+		}
+		f.count(it)
+		return nil
+	})
+}
+
+// errEnough ends a look at the findings.
+var errEnough = errors.New("enough")
+
+// confirm looks up the people who are to leave because they are not listed, as many as most, if that is set. What would only be done with
+// somebody's approval counts when action is empty.
+func (f *findings) confirm(ctx context.Context, action Action, most int) error {
+	n := 0
+	err := f.each(ctx, func(it Item) error {
+		if it.Kind != store.ShouldBeInactive || most > 0 && n == most {
+			return errEnough
+		}
+		if it.Event.Type != repair.UserUnlisted || action != "" && it.Action != action {
+			return nil
+		}
+		n++
+		return f.lookUp(ctx, it)
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// lookUp asks for somebody who is not listed. Whom the provider knows as active all the same, its listing lacks: it is no ground to
+// take anything from anybody.
+func (f *findings) lookUp(ctx context.Context, it Item) error {
+	l, err := f.r.Listing.User(ctx, it.Register.User)
+	switch {
+	case errors.Is(err, provider.ErrNotListed):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look up %s, who is not listed: %w", it.Register.User, err)
+	case l.User != nil && l.User.State == active && (l.Directory == "" || l.Directory == f.run.Directory):
+		return fmt.Errorf("%w: %s is one of them\nhint: it is tried again; if it stays so, tell the provider's support", ErrLacking, it.Register.User)
+	}
+	return nil
+}
+
+// enqueue puts the repair into the queue, waiting while that is full or away: nobody else waits for it.
+func (f *findings) enqueue(ctx context.Context, it Item) error {
+	body, err := it.Event.Body()
+	if err != nil {
+		return fmt.Errorf("repair %s: %w", it.Who, err)
+	}
+	d := queue.Delivery{
+		Source: f.run.Source, ID: it.Event.ID, Directory: f.run.Directory, Origin: queue.Reconcile, Received: f.r.Now(), Body: body,
+	}
+	for {
+		_, err := f.r.Queue.Enqueue(ctx, d)
+		if err == nil || !errors.Is(err, queue.ErrFull) && !errors.Is(err, queue.ErrUnavailable) {
+			return err
+		}
+		if err := f.r.Store.Stage(ctx, f.run.ID, store.Staged{}, f.r.lease()); err != nil {
+			return err
+		}
+		timer := time.NewTimer(fullWait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+func sorted(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
