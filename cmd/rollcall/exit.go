@@ -23,6 +23,7 @@ const (
 	exitCheck    = 5 // a check found something: doctor, demo, health
 	exitPending  = 6 // the database needs migrating, or another binary
 	exitUntold   = 7 // a check found nothing, and could not look at everything
+	exitWarn     = 8 // nothing is broken, and something wants to be looked at
 )
 
 // errUsage marks a command line that cannot be run.
@@ -34,6 +35,9 @@ var errCheck = errors.New("not all is well")
 // errUntold marks a check that found nothing, and could not look at everything.
 var errUntold = errors.New("it could not be told")
 
+// errWarn says that the status is yellow.
+var errWarn = errors.New("something wants to be looked at")
+
 // exitCodes is the one table from errors to exit codes; the first that matches counts.
 var exitCodes = []struct {
 	err  error
@@ -44,6 +48,7 @@ var exitCodes = []struct {
 	{store.ErrNotFound, exitNotFound},
 	{errCheck, exitCheck},
 	{errUntold, exitUntold},
+	{errWarn, exitWarn},
 	{audit.ErrApplication, exitUntold},
 	{audit.ErrProvider, exitUntold},
 	{app.ErrPending, exitPending},

@@ -30,6 +30,7 @@ func TestEveryErrorHasItsExitCodeHoweverItIsWrapped(t *testing.T) {
 		store.ErrTooOld:      6,
 		store.ErrChecksum:    6,
 		errUntold:            7,
+		errWarn:              8,
 		audit.ErrApplication: 7,
 		audit.ErrProvider:    7,
 	}

@@ -100,23 +100,10 @@ func forget(ctx context.Context, conf config.Config) (n int64, err error) {
 	return q.Forget(ctx)
 }
 
-func askQueue(ctx context.Context, c config.Config) (stats queue.Stats, d queue.Durability, err error) {
-	if c.Queue.Backend == config.BackendEmbedded {
-		stats, err = queue.ReadStats(ctx, c.Queue.Embedded.Path)
-		return stats, queue.Durability{Class: queue.Fsynced}, err
-	}
+func askQueue(ctx context.Context, c config.Config) (queue.Stats, queue.Durability, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	q, err := app.OpenQueue(ctx, c)
-	if err != nil {
-		return stats, d, err
-	}
-	defer func() { err = errors.Join(err, q.Close()) }()
-	if stats, err = q.Stats(ctx); err != nil {
-		return stats, d, err
-	}
-	d, err = q.Durability(ctx)
-	return stats, d, err
+	return app.LookAtQueue(ctx, c)
 }
 
 func (c *cli) printQueue(stats queue.Stats, d queue.Durability, leasesKnown bool) error {

@@ -40,8 +40,8 @@ Try it:  rollcall demo
 
 Exit codes: 0 all is well, 1 something did not work, 2 the command line is wrong, 3 the
 configuration is wrong, 4 not found, 5 a check found something, 6 the database needs
-migrating or another binary, 7 a check could not look at everything. What went wrong stands
-on standard error, with what to do.`,
+migrating or another binary, 7 a check could not look at everything, 8 the status is yellow.
+What went wrong stands on standard error, with what to do.`,
 		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -56,8 +56,8 @@ on standard error, with what to do.`,
 		return fmt.Errorf("%w: %w\nhint: `%s --help` lists its flags", errUsage, err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		c.serve(), c.migrate(), c.send(), c.events(), c.dead(), c.accounts(), c.directories(), c.links(), c.bindings(), c.changes(), c.orphans(), c.audit(), c.queue(),
-		c.config(), c.vault(), c.doctor(), c.health(), c.demo(), c.simulate(), c.version(),
+		c.serve(), c.migrate(), c.status(), c.send(), c.events(), c.dead(), c.accounts(), c.directories(), c.links(), c.bindings(), c.changes(), c.orphans(), c.audit(),
+		c.queue(), c.config(), c.vault(), c.doctor(), c.health(), c.demo(), c.simulate(), c.version(),
 	)
 	for _, cmd := range commandsOf(root) {
 		if cmd.Args != nil {
