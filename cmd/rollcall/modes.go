@@ -49,17 +49,60 @@ func (c *cli) directoriesSet(use string, mode store.Mode, short, long string) *c
 	cmd := &cobra.Command{
 		Use: use + " DIRECTORY", Short: short, Long: short + ".\n\n" + long, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withConfiguredStore(cmd.Context(), func(_ config.Loaded, s store.Store) error {
+			return c.withConfiguredStore(cmd.Context(), func(l config.Loaded, s store.Store) error {
 				row, err := oneDirectory(cmd.Context(), s, w.source, args[0])
 				if err != nil {
 					return err
+				}
+				if mode == store.Observe && row.Mode != store.Observe {
+					if err := c.guardKept(cmd.Context(), l.Config, s, row, w); err != nil {
+						return err
+					}
 				}
 				return c.setMode(cmd.Context(), s, row, mode, w)
 			})
 		},
 	}
 	w.flags(cmd)
+	if mode == store.Observe {
+		cmd.Flags().IntVar(&w.confirm, "confirm", -1, "the `number` of people who would lose access, where it is more than the guard allows")
+	}
 	return cmd
+}
+
+// guardKept says who would lose access when a directory is only observed: who left another one, and is kept by this one alone.
+// More of them than the guard allows have to be confirmed.
+func (c *cli) guardKept(ctx context.Context, conf config.Config, s store.Store, row store.DirectoryTally, w wholesale) error {
+	people := map[[2]string]bool{}
+	f := store.SparedFilter{Result: store.ResultKept, Without: row.Scope, Limit: keptAtOnce}
+	for {
+		kept, err := s.Spared(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, k := range kept {
+			if f.After = k.Seq; k.Kind == directory.AccountDeactivated {
+				people[[2]string{k.Tenant, k.AppID}] = true
+			}
+		}
+		if len(kept) < keptAtOnce {
+			break
+		}
+	}
+	if len(people) == 0 {
+		return nil
+	}
+	c.say("%s of the application will lose access: they left another directory, and this one alone keeps them", counted(int64(len(people)), "user"))
+	if guardOf(conf).Exceeded(len(people), int(row.Accounts)) && w.confirm != len(people) {
+		return fmt.Errorf("%w: %d people would lose access, which is more than application.guard allows; nothing is done\nhint: when that is right, --confirm %d --yes does it", errCheck, len(people), len(people))
+	}
+	return nil
+}
+
+const keptAtOnce = 1000
+
+func guardOf(conf config.Config) binder.Guard {
+	return binder.Guard{Accounts: conf.Application.Guard.Accounts, Percent: conf.Application.Guard.Percent, Floor: conf.Application.Guard.Floor}
 }
 
 func (c *cli) setMode(ctx context.Context, s store.Store, row store.DirectoryTally, mode store.Mode, w wholesale) error {
@@ -174,10 +217,9 @@ func (c *cli) tellAll(ctx context.Context, conf config.Config, b *binder.Binder,
 	if err := planTable(row, plan).write(c.out); err != nil {
 		return err
 	}
-	guard := binder.Guard{Accounts: conf.Application.Guard.Accounts, Percent: conf.Application.Guard.Percent, Floor: conf.Application.Guard.Floor}
 	leavers := len(plan.Leavers) + plan.Unsure
 	switch {
-	case guard.Exceeded(leavers, plan.Accounts) && w.confirm != leavers:
+	case guardOf(conf).Exceeded(leavers, plan.Accounts) && w.confirm != leavers:
 		return fmt.Errorf("%w: %d people would lose access, which is more than application.guard allows; nothing is done\nhint: when that is right, --confirm %d --yes does it", errCheck, leavers, leavers)
 	case !w.yes:
 		return fmt.Errorf("%w: nothing is done yet\nhint: --yes does it", errUsage)
