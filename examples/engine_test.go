@@ -25,20 +25,28 @@ import (
 // load reads an example's configuration as the program does, with its databases in place of the references to them.
 func (r *rig) load(set ...string) config.Config {
 	r.t.Helper()
-	truth := "store.dsn=" + r.dsn
+	place := "store.dsn=" + r.dsn
 	switch r.name {
 	case "node":
-		truth = "store.dsn=" + testenv.Database(r.t)
+		place = "store.dsn=" + testenv.Copy(r.t, "node's own", func(dsn string) error { return r.migrate("store.dsn=" + dsn) })
 		set = append(set, "application.dsn="+r.dsn)
 	case "sqlite":
-		truth = "store.path=" + filepath.Join(r.t.TempDir(), "rollcall.db")
+		place = "store.path=" + copied(r.t, "sqlite's own", func(path string) error { return r.migrate("store.path=" + path) })
 		set = append(set, "application.dsn="+r.dsn)
 	}
-	loaded, err := config.Load(config.Options{File: filepath.Join(r.name, "rollcall.yaml"), Set: append(set, truth), Tool: true})
+	c, err := r.read(place, set...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return loaded.Config
+	return c
+}
+
+func (r *rig) read(place string, set ...string) (config.Config, error) {
+	if r.app.DSN != "" { // a reference, that is not there
+		set = append([]string{"application.dsn=sqlite:nowhere.db"}, set...)
+	}
+	loaded, err := config.Load(config.Options{File: filepath.Join(r.name, "rollcall.yaml"), Set: append(set, place), Tool: true})
+	return loaded.Config, err
 }
 
 // rehearse returns what is wrong, by case: of these cases, when any are named.
@@ -196,9 +204,6 @@ func (r *rig) engine(change ...func(a *config.Application)) *engine {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = e.store.Close() })
-	if _, err := e.store.Migrate(r.t.Context()); err != nil {
-		r.t.Fatal(err)
-	}
 	db, err := app.OpenApplication(r.t.Context(), c)
 	if err != nil {
 		r.t.Fatal(err)

@@ -7,16 +7,20 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"go.yaml.in/yaml/v3"
 	_ "modernc.org/sqlite"
 
+	"github.com/rollcallhq/rollcall/internal/app"
 	"github.com/rollcallhq/rollcall/internal/store/postgres"
 	"github.com/rollcallhq/rollcall/internal/testenv"
 )
@@ -148,40 +152,106 @@ func TestAnExampleBindsEveryKindOfChange(t *testing.T) {
 // each runs a test on every example, with its tables and what its seed puts in, in a database of its own.
 func each(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
-	for name, x := range examples {
+	for name := range examples {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := &rig{example: x, name: name, t: t, app: read(t, filepath.Join(name, "rollcall.yaml")), links: map[string]string{}}
-			r.db, r.dsn = open(t, x.driver)
-			for _, file := range []string{"schema.sql", "seed.sql"} {
-				script, err := os.ReadFile(filepath.Join(name, file))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := r.db.ExecContext(t.Context(), string(script)); err != nil {
-					t.Fatalf("%s: %v", file, err)
-				}
-			}
-			test(t, r)
+			test(t, newRig(t, name))
 		})
 	}
 }
 
-// open returns a database, empty, and what a configuration calls it.
-func open(t *testing.T, driver string) (db *sql.DB, dsn string) {
+func newRig(t *testing.T, name string) *rig {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "app.db")
-	dsn, address := "sqlite:"+path, "file:"+path+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)"
-	if driver == "pgx" {
-		dsn = testenv.Database(t)
-		address = dsn
+	r := &rig{example: examples[name], name: name, t: t, app: read(t, filepath.Join(name, "rollcall.yaml")), links: map[string]string{}}
+	var address string
+	if r.driver == "pgx" {
+		r.dsn = testenv.Copy(t, name, r.fill)
+		address = r.dsn
+	} else {
+		path := copied(t, name, func(path string) error { return r.fill("sqlite:" + path) })
+		r.dsn, address = "sqlite:"+path, fileAddress(path)
 	}
-	db, err := sql.Open(driver, address)
+	db, err := sql.Open(r.driver, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	return db, dsn
+	r.db = db
+	return r
+}
+
+func fileAddress(path string) string {
+	return "file:" + path + "?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)"
+}
+
+// fill makes the database that tests get copies of: the example's tables, what its seed puts in, and, where they share it,
+// Rollcall's own.
+func (r *rig) fill(dsn string) (err error) {
+	address := dsn
+	if path, file := strings.CutPrefix(dsn, "sqlite:"); file {
+		address = fileAddress(path)
+	}
+	db, err := sql.Open(r.driver, address)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	for _, file := range []string{"schema.sql", "seed.sql"} {
+		script, err := os.ReadFile(filepath.Join(r.name, file))
+		if err != nil {
+			return err
+		}
+		if _, err := db.ExecContext(context.Background(), string(script)); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	if r.app.DSN == "" {
+		return r.migrate("store.dsn=" + dsn)
+	}
+	return nil
+}
+
+// migrate makes Rollcall's own tables, in the place that this says.
+func (r *rig) migrate(place string) error {
+	c, err := r.read(place)
+	if err != nil {
+		return err
+	}
+	s, err := app.OpenStore(context.Background(), c, "test")
+	if err != nil {
+		return err
+	}
+	_, err = s.Migrate(context.Background())
+	return errors.Join(err, s.Close())
+}
+
+// files are what copies of SQLite files are made of, by name.
+var files sync.Map
+
+// copied returns the path of a copy of a file that fill makes, once for all tests.
+func copied(t *testing.T, name string, fill func(path string) error) string {
+	t.Helper()
+	made, _ := files.LoadOrStore(name, sync.OnceValues(func() ([]byte, error) {
+		folder, err := os.MkdirTemp("", "rollcall-examples-")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = os.RemoveAll(folder) }()
+		path := filepath.Join(folder, "model.db")
+		if err := fill(path); err != nil {
+			return nil, err
+		}
+		return os.ReadFile(path)
+	}))
+	content, err := made.(func() ([]byte, error))()
+	path := filepath.Join(t.TempDir(), name+".db")
+	if err == nil {
+		err = os.WriteFile(path, content, 0o600)
+	}
+	if err != nil {
+		t.Fatalf("make the file %s: %v", name, err)
+	}
+	return path
 }
 
 // application is the part of a configuration that the examples are about.

@@ -28,11 +28,46 @@ var shared struct {
 	sync.Mutex
 	server *PostgresServer
 	users  int
+	models map[string]func() (string, error) // of the cluster: each makes its database once, and returns its name
 }
 
 // Database returns the URL of a fresh database, on a cluster that the tests of this binary share. The cluster is
 // stopped when the last test that uses it ends.
 func Database(t testing.TB) string {
+	t.Helper()
+	return sharedServer(t).database(t)
+}
+
+// Copy returns the URL of a fresh copy of a database that fill has filled, once for all tests of this binary that give the
+// name. Nothing may be connected with that one any more when fill returns.
+func Copy(t testing.TB, name string, fill func(url string) error) string {
+	t.Helper()
+	s := sharedServer(t)
+	shared.Lock()
+	if shared.models[name] == nil {
+		shared.models[name] = sync.OnceValues(func() (string, error) {
+			model := "m" + strings.ToLower(rand.Text())
+			if err := s.exec("CREATE DATABASE " + model); err != nil {
+				return "", err
+			}
+			return model, fill(s.url(model))
+		})
+	}
+	make := shared.models[name]
+	shared.Unlock()
+	model, err := make()
+	if err != nil {
+		t.Fatalf("make the database %s: %v", name, err)
+	}
+	copied := "t" + strings.ToLower(rand.Text())
+	if err := s.exec("CREATE DATABASE " + copied + " TEMPLATE " + model); err != nil {
+		t.Fatalf("copy the database %s: %v", name, err)
+	}
+	return s.url(copied)
+}
+
+// sharedServer returns the cluster that tests share, which lives as long as this one at least.
+func sharedServer(t testing.TB) *PostgresServer {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
@@ -41,7 +76,7 @@ func Database(t testing.TB) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		shared.server = s
+		shared.server, shared.models = s, map[string]func() (string, error){}
 	}
 	shared.users++
 	t.Cleanup(func() {
@@ -52,7 +87,7 @@ func Database(t testing.TB) string {
 			shared.server = nil
 		}
 	})
-	return shared.server.database(t)
+	return shared.server
 }
 
 // Postgres starts a cluster of the test's own, which it may stop and start.

@@ -40,3 +40,30 @@ func TestDatabasesAreFreshAndSurviveARestart(t *testing.T) {
 		run("SELECT id FROM here")
 	}
 }
+
+func TestACopyHasWhatItsModelHasAndIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	filled := 0
+	run := func(url, statement string) (n int, err error) {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { _ = conn.Close(t.Context()) }()
+		rows, err := conn.Exec(t.Context(), statement)
+		return int(rows.RowsAffected()), err
+	}
+	for range 2 {
+		url := testenv.Copy(t, "a model", func(url string) error {
+			filled++
+			_, err := run(url, "CREATE TABLE here AS SELECT 1 AS id")
+			return err
+		})
+		if n, err := run(url, "UPDATE here SET id = 2 WHERE id = 1"); n != 1 || err != nil {
+			t.Errorf("of what its model has, the copy has %d rows, %v; want 1", n, err)
+		}
+	}
+	if filled != 1 {
+		t.Errorf("the model was filled %d times, want once", filled)
+	}
+}
