@@ -581,3 +581,37 @@ func TestTheEngineGivesARecycledAddressNothingOfWhoHadIt(t *testing.T) {
 		e.isOut(adaKing)
 	})
 }
+
+// A deactivation that takes nothing from a linked user is a failure of its bindings, which `rollcall bindings list` names.
+func TestABindingThatTouchesNoRowOfALinkedUserFailsAndIsNamed(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, r *rig) {
+		e := r.engine(func(a *config.Application) {
+			for _, b := range a.Bindings {
+				for i, text := range b.SQL {
+					if slices.Contains(b.On, "account.deactivated") {
+						b.SQL[i] = strings.Replace(text, "WHERE ", "WHERE 1 = 0 AND ", 1)
+						b.SQL[i] = strings.ReplaceAll(b.SQL[i], " OR ", " AND ")
+					}
+				}
+			}
+		})
+		e.tell(is(adaKing))
+		leaves := isNot(adaKing, "inactive")
+		e.fold(&leaves)
+		if err := e.binder.Drain(t.Context()); err != nil {
+			t.Fatalf("Drain() = %v", err)
+		}
+		backlog, err := e.store.Backlog(t.Context())
+		if err != nil || len(backlog.Failing) != 1 {
+			t.Fatalf("Backlog() = %+v, %v, want one that fails", backlog, err)
+		}
+		failing, id := backlog.Failing[0], e.link(adaKing).AppID
+		if failing.Kind != directory.AccountDeactivated || !strings.HasPrefix(failing.Error, "lock-out, ") || !strings.Contains(failing.Error, "touched no row of "+id) {
+			t.Errorf("what fails is %+v, want the deactivation, with the bindings' names and the user %s", failing, id)
+		}
+		if !e.rowOf(id).Active || e.has(id) == 0 {
+			t.Errorf("ada's row is %+v, and she has %d things; want her in, as the failure says", e.rowOf(id), e.has(id))
+		}
+	})
+}
