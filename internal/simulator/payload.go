@@ -148,19 +148,24 @@ func (d *Directory) tell(c *company, event, summary string, data any) {
 
 func stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z") }
 
-// ulid is a ULID's 128 bits.
-type ulid struct{ high, low uint64 }
+// ulid is a ULID: its time, and 80 bits of chance.
+type ulid struct {
+	ms   int64
+	high uint16
+	low  uint64
+}
 
 // time is the time in it.
-func (u ulid) time() time.Time { return time.UnixMilli(int64(u.high >> 16)).UTC() } //nolint:gosec // 48 bits
+func (u ulid) time() time.Time { return time.UnixMilli(u.ms).UTC() }
 
 // String is the ULID as text.
 func (u ulid) String() string {
 	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	high, low := uint64(u.ms)<<16|uint64(u.high), u.low //nolint:gosec // times after 1970
 	var b [26]byte
 	for i := range b {
-		b[25-i] = alphabet[u.low&31]
-		u.low, u.high = u.low>>5|u.high<<59, u.high>>5
+		b[25-i] = alphabet[low&31]
+		low, high = low>>5|high<<59, high>>5
 	}
 	return string(b[:])
 }
@@ -168,18 +173,16 @@ func (u ulid) String() string {
 // ulids makes ULIDs that ascend even within one millisecond.
 type ulids struct {
 	random *rand.Rand
-	ms     int64
-	high   uint16
-	low    uint64
+	last   ulid
 }
 
 func (u *ulids) next(t time.Time) ulid {
-	if ms := t.UnixMilli(); ms != u.ms {
-		u.ms, u.high, u.low = ms, uint16(u.random.Uint32()&0xffff), u.random.Uint64()>>1
+	if ms := t.UnixMilli(); ms != u.last.ms {
+		u.last = ulid{ms, uint16(u.random.Uint32() & 0xffff), u.random.Uint64() >> 1}
 	} else {
-		u.low += 1 + u.random.Uint64N(1<<32)
+		u.last.low += 1 + u.random.Uint64N(1<<32)
 	}
-	return ulid{uint64(u.ms)<<16 | uint64(u.high), u.low} //nolint:gosec // times after 1970
+	return u.last
 }
 
 func (u *ulids) at(t time.Time) string { return u.next(t).String() }
