@@ -69,13 +69,7 @@ func (l *looker) database(ctx context.Context) (err error) {
 	if k.At, err = l.store.Clock(ctx); err != nil {
 		return err
 	}
-	day := k.At.Add(-statusWorst)
-	if k.Lags, err = l.store.Lags(ctx, k.At.Add(-statusRecent), day); err != nil {
-		return err
-	}
-	if k.Leavers, err = l.store.Leavers(ctx, day); err != nil {
-		return err
-	}
+	l.lags(ctx)
 	if k.Directories, err = l.store.Tallies(ctx); err != nil {
 		return err
 	}
@@ -89,6 +83,20 @@ func (l *looker) database(ctx context.Context) (err error) {
 		return err
 	}
 	return errors.Join(l.runs(ctx), l.ended(ctx), l.links(ctx), l.probes(ctx))
+}
+
+// lags notes how long things took. Of a very large ledger the database may not say so within store.timeout.
+func (l *looker) lags(ctx context.Context) {
+	k, day := &l.look, l.look.At.Add(-statusWorst)
+	var err error
+	if k.Lags, err = l.store.Lags(ctx, k.At.Add(-statusRecent), day); err != nil {
+		k.Lags = nil
+		l.unseen("how far events are behind", err.Error())
+	}
+	if k.Leavers, err = l.store.Leavers(ctx, day); err != nil {
+		k.Leavers = nil
+		l.unseen("how long leavers kept access", err.Error())
+	}
 }
 
 // runs notes the last comparison of each directory with its listing, and the last whole one before it if it was not whole.

@@ -36,55 +36,53 @@ func (u us) Scan(src any) error {
 	return nil
 }
 
-// Lags implements store.Converging.
+// Lags implements store.Converging. Only what is recent is put in order; of the rest the greatest is enough.
 func (r Reader) Lags(ctx context.Context, recent, worst time.Time) ([]store.Lag, error) {
 	rows := map[directory.Scope]*store.Lag{}
-	of := func(s directory.Scope) *store.Lag {
-		if rows[s] == nil {
-			rows[s] = &store.Lag{Scope: s}
-		}
-		return rows[s]
+	read := func(what, text string, since time.Time, into func(*store.Lag) []any) error {
+		_, err := list(ctx, r, what, r.schema(text), []any{r.Dialect.Time(since)}, func(row Scanner) (none struct{}, err error) {
+			var scope directory.Scope
+			if err := row.Scan(append([]any{&scope.Source, &scope.Directory}, into(new(store.Lag))...)...); err != nil { // whose it is
+				return none, err
+			}
+			if rows[scope] == nil {
+				rows[scope] = &store.Lag{Scope: scope}
+			}
+			return none, row.Scan(append([]any{&scope.Source, &scope.Directory}, into(rows[scope])...)...)
+		})
+		return err
 	}
-	events := ` FROM {}events e LEFT JOIN {}poll_cursors p ON p.source = e.source WHERE e.received >= %s AND ` + asItHappened
+	received, folded, bound := r.Dialect.Span("e.occurred", "e.received"), r.Dialect.Span("e.occurred", "e.folded"), r.Dialect.Span("e.occurred", effectTaken)
+	since := r.Dialect.Mark(1)
+	events := ` FROM {}events e LEFT JOIN {}poll_cursors p ON p.source = e.source WHERE e.received >= ` + since
 	changes := ` FROM {}changes c JOIN {}events e ON e.source = c.source AND e.id = c.event LEFT JOIN {}poll_cursors p ON p.source = e.source
-		WHERE c.bound_at >= %s AND ` + tookEffect + ` AND ` + asItHappened
-	errs := []error{r.heard(ctx, worst, of)}
-	for _, s := range []struct {
-		from, of, at, to string
-		into             func(*store.Lag) *store.Span
-	}{
-		{events, "e", "e.received", "e.received", func(l *store.Lag) *store.Span { return &l.Received }},
-		{events, "e", "e.received", "e.folded", func(l *store.Lag) *store.Span { return &l.Folded }},
-		{changes, "c", "c.bound_at", effectTaken, func(l *store.Lag) *store.Span { return &l.Bound }},
-	} {
-		text := `WITH l AS (SELECT ` + Prefix(s.of, "source, directory") + `, ` + r.Dialect.Span("e.occurred", s.to) + ` AS lag, ` + s.at + ` >= ` + r.Dialect.Mark(1) + ` AS recent` +
-			fmt.Sprintf(s.from, r.Dialect.Mark(2)) + `), n AS (SELECT source, directory, lag, recent, row_number() OVER (PARTITION BY source, directory, recent ORDER BY lag) AS n,
-				count(*) OVER (PARTITION BY source, directory, recent) AS total FROM l)
-			SELECT source, directory, count(CASE WHEN recent THEN 1 END), coalesce(min(CASE WHEN recent AND 2 * n >= total THEN lag END), 0),
-				coalesce(max(CASE WHEN recent THEN lag END), 0), max(lag) FROM n GROUP BY source, directory`
-		_, err := list(ctx, r, "how far events are behind", r.schema(text), []any{r.Dialect.Time(recent), r.Dialect.Time(worst)}, func(row Scanner) (none struct{}, err error) {
-			var scope directory.Scope
-			var span store.Span
-			err = row.Scan(&scope.Source, &scope.Directory, &span.Recent, us{&span.Median}, us{&span.Most}, us{&span.Worst})
-			*s.into(of(scope)) = span
-			return none, err
-		})
-		errs = append(errs, err)
+		WHERE c.bound_at >= ` + since + ` AND ` + tookEffect + ` AND ` + asItHappened
+	inOrderOf := func(lag, name string) string {
+		return `, ` + lag + ` AS ` + name + `, row_number() OVER (PARTITION BY e.source, e.directory ORDER BY ` + lag + `) AS n_` + name
 	}
-	return inOrder(rows), errors.Join(errs...)
-}
-
-// heard notes when something was received of each directory last.
-func (r Reader) heard(ctx context.Context, since time.Time, of func(directory.Scope) *store.Lag) error {
-	_, err := list(ctx, r, "what was received", `SELECT source, directory, max(received) FROM `+r.in("events")+` WHERE received >= `+r.Dialect.Mark(1)+` AND directory <> '' GROUP BY source, directory`,
-		[]any{r.Dialect.Time(since)}, func(row Scanner) (none struct{}, err error) {
-			var scope directory.Scope
-			var heard time.Time
-			err = row.Scan(&scope.Source, &scope.Directory, moment{&heard})
-			of(scope).Heard = heard
-			return none, err
-		})
-	return err
+	const counted = `, count(*) OVER (PARTITION BY e.source, e.directory) AS total`
+	median := func(name string) string {
+		return `, min(CASE WHEN 2 * n_` + name + ` >= total THEN ` + name + ` END), max(` + name + `)`
+	}
+	err := errors.Join(
+		read("how far events were behind", `SELECT e.source, e.directory, max(e.received), coalesce(max(CASE WHEN `+asItHappened+` THEN `+received+` END), 0),
+			coalesce(max(CASE WHEN `+asItHappened+` THEN `+folded+` END), 0)`+events+` AND e.directory <> '' GROUP BY e.source, e.directory`, worst,
+			func(l *store.Lag) []any { return []any{moment{&l.Heard}, us{&l.Received.Worst}, us{&l.Folded.Worst}} }),
+		read("how far events are behind", `WITH l AS (SELECT e.source, e.directory`+inOrderOf(received, "received")+inOrderOf(folded, "folded")+counted+events+` AND `+asItHappened+`)
+			SELECT source, directory, max(total)`+median("received")+median("folded")+` FROM l GROUP BY source, directory`, recent,
+			func(l *store.Lag) []any {
+				return []any{&l.Folded.Recent, us{&l.Received.Median}, us{&l.Received.Most}, us{&l.Folded.Median}, us{&l.Folded.Most}}
+			}),
+		read("how late changes took effect", `SELECT e.source, e.directory, max(`+bound+`)`+changes+` GROUP BY e.source, e.directory`, worst,
+			func(l *store.Lag) []any { return []any{us{&l.Bound.Worst}} }),
+		read("how late changes take effect", `WITH l AS (SELECT e.source, e.directory`+inOrderOf(bound, "bound")+counted+changes+`)
+			SELECT source, directory, max(total)`+median("bound")+` FROM l GROUP BY source, directory`, recent,
+			func(l *store.Lag) []any { return []any{&l.Bound.Recent, us{&l.Bound.Median}, us{&l.Bound.Most}} }),
+	)
+	for _, l := range rows {
+		l.Received.Recent = l.Folded.Recent
+	}
+	return inOrder(rows), err
 }
 
 // Leavers implements store.Converging.
