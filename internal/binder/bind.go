@@ -8,89 +8,121 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
-// bind does what can be done in these lanes: all of them in one transaction; and each of its own, a change a transaction,
-// when one of them fails or has failed before.
-func (b *Binder) bind(stop, ctx context.Context, lanes []store.Lane) (still []store.Lane, err error) {
-	if b.Database == nil {
+// How much is done before a worker looks what else there is to do.
+const (
+	turn        = 250 * time.Millisecond // or as long as it took to read what is to be done
+	changesOnce = 256                    // in one transaction
+)
+
+// bind does what can be done in lanes of a class: all of them in one transaction; and in those in which something failed, a
+// change a transaction.
+func (b *Binder) bind(stop, ctx context.Context, class store.Class, lanes []store.Lane) (rest, error) {
+	switch {
+	case b.Database == nil:
 		return b.settleAll(ctx, lanes)
+	case class == store.RemovalsAgain || class == store.OthersAgain:
+		return b.apart(stop, ctx, class, lanes)
+	default:
+		return b.together(ctx, class, lanes)
 	}
-	still, apart, err := b.together(ctx, lanes)
-	for _, l := range apart {
-		if err != nil || stop.Err() != nil {
-			return still, err
-		}
-		var moved bool
-		if moved, err = b.apart(stop, ctx, l); !moved {
-			still = append(still, l)
-		}
-	}
-	return still, err
 }
 
 // settleAll settles what waits where nothing is to be run.
-func (b *Binder) settleAll(ctx context.Context, lanes []store.Lane) ([]store.Lane, error) {
+func (b *Binder) settleAll(ctx context.Context, lanes []store.Lane) (rest, error) {
 	waiting, err := b.Store.Waiting(ctx, nil, store.Bound, lanes)
 	if err != nil || len(waiting) == 0 {
-		return lanes, err
+		return rest{still: lanes}, err
 	}
 	done := make([]store.Done, len(waiting))
 	for i, c := range waiting {
 		done[i] = store.Done{Seq: c.Seq, Result: store.ResultNone}
 	}
-	return nil, b.Store.Settle(ctx, nil, store.Bound, done, nil, len(b.posts) == 0)
+	return rest{}, b.Store.Settle(ctx, nil, store.Bound, done, nil, len(b.posts) == 0)
 }
 
-// together binds lanes in one transaction. It returns those in which there was nothing to do, and those that have to be bound
-// apart: in which something failed before, or all of them when anything fails now. Its error is trouble.
-func (b *Binder) together(parent context.Context, lanes []store.Lane) (still, apart []store.Lane, err error) {
+// together binds lanes in one transaction, or nothing when anything fails. Its error is trouble.
+func (b *Binder) together(parent context.Context, class store.Class, lanes []store.Lane) (out rest, err error) {
 	a, ctx, err := b.attempt(parent, lanes, false)
 	if err != nil {
-		return nil, nil, err
+		return rest{}, err
 	}
 	defer a.session.undo()
-	var work []*lane
-	for _, key := range lanes {
-		switch l := a.lanes[key]; {
-		case l == nil:
-			still = append(still, key)
-		case l.failed():
-			apart = append(apart, key)
-		default:
-			work = append(work, l)
-		}
+	a.class = class
+	all, out := a.ofClass(lanes)
+	if len(all) == 0 {
+		return out, nil
 	}
-	if len(work) == 0 {
-		return still, apart, nil
-	}
-	err = a.bindAll(parent, ctx, a.first(work))
+	work := a.first(all)
+	err = a.bindAll(parent, ctx, work)
 	switch {
 	case err == nil:
 		b.report(parent, a)
-		return still, apart, nil
+		for _, l := range all {
+			if now, more := l.class(a.now); more {
+				out.back[now] = append(out.back[now], l.key)
+			}
+		}
+		return out, nil
 	case b.fatal(err):
-		return nil, nil, err
+		return rest{}, err
 	}
-	for _, l := range work {
-		apart = append(apart, l.key)
+	for _, l := range all {
+		now := class
+		if a.suspect(work, l) {
+			now = class.Again()
+		}
+		out.back[now] = append(out.back[now], l.key)
 	}
-	return still, apart, nil
+	return out, nil
 }
 
-// apart binds one lane, a change a transaction, so that what fails undoes nothing else.
-func (b *Binder) apart(stop, ctx context.Context, key store.Lane) (moved bool, err error) {
-	for stop.Err() == nil {
-		more, err := b.step(ctx, key)
-		if err != nil || !more {
-			return moved, err
+// ofClass returns the lanes of the attempt's class. Those of another one are given back.
+func (a *attempt) ofClass(lanes []store.Lane) (work []*lane, out rest) {
+	for _, key := range lanes {
+		l := a.lanes[key]
+		switch now, waits := l.class(a.now); {
+		case !waits:
+			out.still = append(out.still, key)
+		case now == a.class || now == store.Removals && !l.failed():
+			work = append(work, l)
+		default:
+			out.back[now] = append(out.back[now], key)
 		}
-		moved = true
 	}
-	return moved, nil
+	return work, out
+}
+
+// suspect reports whether a lane is to be bound apart after these failed together: the one that failed is, those after it when
+// it took its time to fail, and all of them when they failed in the end.
+func (a *attempt) suspect(work []*lane, l *lane) bool {
+	i := slices.Index(work, l)
+	return i >= 0 && (a.at < 0 || i == a.at || i > a.at && a.late())
+}
+
+// apart binds lanes one after the other, a change a transaction, so that what fails undoes nothing else.
+func (b *Binder) apart(stop, ctx context.Context, class store.Class, lanes []store.Lane) (out rest, err error) {
+	for _, key := range lanes {
+		began, moved, more := time.Now(), false, true
+		for more && stop.Err() == nil && (!moved || time.Since(began) < turn) {
+			if more, err = b.step(ctx, key); err != nil {
+				return out, err
+			}
+			moved = moved || more
+		}
+		switch {
+		case more:
+			out.back[class] = append(out.back[class], key)
+		case !moved:
+			out.still = append(out.still, key)
+		}
+	}
+	return out, nil
 }
 
 // step does the next change of a lane. It reports whether there was one.
@@ -147,6 +179,9 @@ type attempt struct {
 	store   store.Session // the same transaction, or nil when the store is another database
 	apart   bool          // one change, with savepoints around what may fail
 	dry     bool          // nothing is to stay
+	class   store.Class   // what is bound together; removals alone when it is theirs
+	over    time.Time     // when its turn is
+	at      int           // the place of the lane that is worked on; -1 when all have been
 	outcome
 	lanes   map[store.Lane]*lane
 	marked  map[markKey]store.Mark
@@ -197,16 +232,20 @@ func (b *Binder) attempt(parent context.Context, lanes []store.Lane, apart bool)
 	if err != nil {
 		return nil, nil, err
 	}
-	a := b.newAttempt(s, apart)
+	a, began := b.newAttempt(s, apart), time.Now()
 	if err := a.load(ctx, lanes); err != nil {
 		s.undo()
 		return nil, nil, err
 	}
+	a.over = time.Now().Add(max(turn, time.Since(began)))
 	return a, ctx, nil
 }
 
 func (b *Binder) newAttempt(s *session, apart bool) *attempt {
-	a := &attempt{Binder: b, session: s, apart: apart, outcome: outcome{config: &b.Config, now: b.Now()}, lanes: map[store.Lane]*lane{}, tenants: map[string][]string{}}
+	a := &attempt{
+		Binder: b, session: s, apart: apart, class: store.Others, over: time.Now().Add(turn), outcome: outcome{config: &b.Config, now: b.Now()},
+		lanes: map[store.Lane]*lane{}, tenants: map[string][]string{},
+	}
 	a.mercy = b.newMercy(func(ctx context.Context) (map[string]bool, error) {
 		ids, err := protectedIDs(ctx, s, *b.protected)
 		return ids, s.blame(ctx, err)
@@ -286,20 +325,36 @@ func (a *attempt) runs(l *lane) bool {
 	return slices.ContainsFunc(l.changes, func(c store.WaitingChange) bool { return len(a.byKind[c.Kind]) > 0 })
 }
 
-// bindAll does what is to be done in these lanes, and commits. All links are looked up before anything runs, so that they
-// rest on what is committed. after is the context of what follows the commit.
+// bindAll does what is to be done in these lanes, or a part of it that is enough, and commits. All links are looked up before
+// anything runs, so that they rest on what is committed. after is the context of what follows the commit.
 func (a *attempt) bindAll(after, ctx context.Context, lanes []*lane) error {
-	for _, l := range lanes {
+	for i, l := range lanes {
+		if i > 0 && a.late() {
+			lanes = lanes[:i]
+			break
+		}
+		a.at = i
 		if err := a.find(ctx, l); err != nil {
 			return err
 		}
 	}
-	for _, l := range lanes {
+	for i, l := range lanes {
+		a.at = i
 		if err := a.bindLane(ctx, l); err != nil {
 			return err
 		}
 	}
+	a.at = -1
 	return a.finish(after, ctx)
+}
+
+// late reports whether the transaction has taken its time.
+func (a *attempt) late() bool { return time.Now().After(a.over) }
+
+// enough reports whether the transaction has done what it may.
+func (a *attempt) enough() bool {
+	n := len(a.done) + len(a.failed)
+	return !a.apart && n > 0 && (n >= changesOnce || a.late())
 }
 
 // finish commits. In the store's own database everything does so at once; otherwise the store learns of it afterwards, or from
@@ -335,9 +390,9 @@ func (a *attempt) settleIn(ctx context.Context, s store.Session) error {
 // bindLane does the changes of a lane that can be done, in their order; apart, only the next one.
 func (a *attempt) bindLane(ctx context.Context, l *lane) error {
 	a.settleMarked(l)
-	for !l.held() {
+	for !l.held() && !a.enough() {
 		i := next(l.changes, a.now)
-		if i < 0 {
+		if i < 0 || a.class == store.Removals && !fresh(l.changes[i]) {
 			break
 		}
 		if err := a.bindChange(ctx, l, i); err != nil {

@@ -402,7 +402,7 @@ func TestWhatIsInHandIsFinishedWhenTheContextEnds(t *testing.T) {
 	})
 	r.fold(joins("ada"))
 	r.until("a binding that runs", func() bool {
-		return len(r.rows(`SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'`)) > 0
+		return len(r.rows(`SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep%'`)) > 0
 	})
 	stop()
 	r.came("ada", "account.activated bound 2")

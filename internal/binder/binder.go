@@ -126,9 +126,9 @@ func (b *Binder) Run(ctx context.Context) error {
 		return nil
 	}
 	var g sync.WaitGroup
-	g.Go(func() { b.newTrack(store.Bound, b.Connections, b.Batch, b.woken[0], b.bind).run(ctx) })
+	g.Go(func() { b.bound(b.Connections).run(ctx) })
 	if len(b.posts) > 0 {
-		g.Go(func() { b.newTrack(store.Posted, posters, postLanes, b.woken[1], b.post).run(ctx) })
+		g.Go(func() { b.posted().run(ctx) })
 	} else {
 		g.Go(func() {
 			b.every(ctx, "changes that nothing is posted for not settled", idleEvery, idleEvery, nil, b.nothingToPost)

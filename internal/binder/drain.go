@@ -3,8 +3,6 @@ package binder
 import (
 	"context"
 	"fmt"
-
-	"github.com/rollcallhq/rollcall/internal/store"
 )
 
 // Drain binds what can be bound in the application's database at this time, and returns when nothing is left but what fails or
@@ -22,19 +20,25 @@ func (b *Binder) Drain(ctx context.Context) error {
 	if _, err := b.Store.Admit(ctx, b.Mode); err != nil {
 		return err
 	}
-	for {
-		lanes, err := b.Store.Lanes(ctx, store.Bound, b.Now(), b.Batch)
-		if err != nil || len(lanes) == 0 {
+	t := b.bound(1)
+	for ctx.Err() == nil {
+		if err := t.look(ctx); err != nil {
 			return err
 		}
-		still, err := b.bind(ctx, ctx, lanes)
-		if err != nil {
-			return err
-		}
-		if len(still) == len(lanes) {
+		class, ok := t.next()
+		if !ok {
 			return nil
 		}
+		lanes := t.take(class)
+		if len(lanes) == 0 {
+			continue
+		}
+		r := t.do(ctx, ctx, class, lanes)
+		if t.finished(r); r.err != nil {
+			return r.err
+		}
 	}
+	return ctx.Err()
 }
 
 // createMarks makes the table of marks when it is not there; or only tries to, and undoes it.

@@ -10,20 +10,52 @@ import (
 // next returns the place of the change of a lane that is to be done next, or -1 when nothing can be done at this time. The
 // changes are all that wait in the lane, by sequence.
 //
-// They are done in order. One that failed is tried again when its time has come, and until then only removals pass it.
+// They are done in order. One that failed is tried again when its time has come, and until then only removals pass it; one
+// that has not failed does even then.
 // One that a later removal makes moot is not done at all: it waits for the removal, and is skipped with it.
 func next(changes []store.WaitingChange, now time.Time) int {
+	if i := inOrder(changes, now, false); i >= 0 && fresh(changes[i]) {
+		return i
+	}
+	return inOrder(changes, now, true)
+}
+
+// fresh reports whether a change is a removal that has not failed.
+func fresh(c store.WaitingChange) bool { return c.Kind.Removes() && c.Attempts == 0 }
+
+// inOrder is next; without again, as if what failed were not to be tried at this time.
+func inOrder(changes []store.WaitingChange, now time.Time, again bool) int {
 	blocked := false
 	for i, c := range changes {
 		switch {
 		case superseded(changes, i) >= 0:
-		case c.Next.After(now):
+		case c.Next.After(now), c.Attempts > 0 && !again:
 			blocked = true
 		case !blocked || c.Kind.Removes():
 			return i
 		}
 	}
 	return -1
+}
+
+// class says what is to be done next in the lane, if anything is at this time.
+func (l *lane) class(now time.Time) (class store.Class, waits bool) {
+	if l == nil {
+		return 0, false
+	}
+	i := next(l.changes, now)
+	switch {
+	case i < 0:
+		return 0, false
+	case fresh(l.changes[i]):
+		return store.Removals, true
+	case l.changes[i].Kind.Removes():
+		return store.RemovalsAgain, true
+	case l.failed():
+		return store.OthersAgain, true
+	default:
+		return store.Others, true
+	}
 }
 
 // superseded returns the place of the first removal that makes the i-th change moot, or -1.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -45,23 +46,23 @@ type Posted struct {
 	After       *directory.Face      `json:"after"`
 }
 
-// post sends what waits in these lanes. Those of the changes before the first POST that nothing is posted for are settled at
-// once, and then each lane goes its own way.
-func (b *Binder) post(stop, ctx context.Context, lanes []store.Lane) (still []store.Lane, err error) {
+// post sends what waits in lanes of a class. Those of the changes before the first POST that nothing is posted for are settled
+// at once, and then each lane goes its own way.
+func (b *Binder) post(stop, ctx context.Context, class store.Class, lanes []store.Lane) (out rest, err error) {
 	mine, release, err := b.claimPosts(ctx, lanes)
 	if err != nil {
-		return nil, err
+		return rest{}, err
 	}
 	defer release()
 	boxes, err := b.outboxes(ctx, mine)
 	if err != nil {
-		return nil, err
+		return rest{}, err
 	}
 	var quick outcome
 	for _, key := range lanes {
 		box := boxes[key]
 		if box == nil {
-			still = append(still, key)
+			out.still = append(out.still, key)
 			continue
 		}
 		box.settleUnposted()
@@ -70,7 +71,7 @@ func (b *Binder) post(stop, ctx context.Context, lanes []store.Lane) (still []st
 	}
 	if len(quick.done) > 0 {
 		if err := b.settlePosted(ctx, &quick); err != nil {
-			return still, err
+			return rest{}, err
 		}
 	}
 	var g sync.WaitGroup
@@ -78,7 +79,7 @@ func (b *Binder) post(stop, ctx context.Context, lanes []store.Lane) (still []st
 	var failure error
 	for _, box := range boxes {
 		g.Go(func() {
-			if err := box.run(stop, ctx); err != nil {
+			if err := box.run(stop, ctx, class); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failure = errors.Join(failure, err)
@@ -86,7 +87,12 @@ func (b *Binder) post(stop, ctx context.Context, lanes []store.Lane) (still []st
 		})
 	}
 	g.Wait()
-	return still, failure
+	for _, box := range boxes {
+		if now, more := box.class(box.now); more {
+			out.back[now] = append(out.back[now], box.key)
+		}
+	}
+	return out, failure
 }
 
 // claimPosts locks lanes for posting, on a connection that is kept until release.
@@ -159,12 +165,13 @@ func (o *outbox) settleUnposted() {
 	}
 }
 
-// run posts one change after the other, and settles each before the next one. Its error is the store's trouble.
-func (o *outbox) run(stop, ctx context.Context) error {
-	for stop.Err() == nil {
+// run posts one change after the other, as long as they are of the class or its turn is not over, and settles each before the
+// next one. Its error is the store's trouble.
+func (o *outbox) run(stop, ctx context.Context, class store.Class) error {
+	for began := time.Now(); stop.Err() == nil && time.Since(began) < turn; {
 		o.now = o.Now()
 		i := next(o.changes, o.now)
-		if i < 0 {
+		if i < 0 || !o.suits(class) {
 			return nil
 		}
 		c := o.changes[i]
@@ -183,6 +190,20 @@ func (o *outbox) run(stop, ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// suits reports whether what is to be posted next may be by a worker of the class: what failed, and what is no removal, holds up
+// no one that is for others.
+func (o *outbox) suits(class store.Class) bool {
+	now, _ := o.class(o.now)
+	switch class {
+	case store.Removals:
+		return now == store.Removals
+	case store.Others:
+		return now == store.Removals || now == store.Others
+	default:
+		return true
+	}
 }
 
 // settlePosted writes what came of changes, and forgets it.
@@ -342,7 +363,8 @@ func (o *outbox) body(c store.WaitingChange) Posted {
 // nothingToPost settles what waits to be posted when nothing is posted any more.
 func (b *Binder) nothingToPost(ctx context.Context) error {
 	for {
-		lanes, err := b.Store.Lanes(ctx, store.Posted, b.Now(), 8*b.Batch)
+		found, err := b.Store.Lanes(ctx, store.Posted, b.Now(), 8*b.Batch)
+		lanes := slices.Concat(found[:]...)
 		if err != nil || len(lanes) == 0 {
 			return err
 		}

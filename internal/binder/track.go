@@ -2,6 +2,7 @@ package binder
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,39 +11,65 @@ import (
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
-// track brings the lanes of one way to the application to those who work on them.
+// track brings the lanes of one way to the application to those who work on them. Each of them works on lanes of one class at a
+// time, and no class but that of removals may have all of them, so that what is slow and what fails delays no removal.
 type track struct {
 	*Binder
 	name    store.Track
 	workers int
-	batch   int // lanes that one of them takes at once
+	batch   [store.Classes]int // lanes that one of them takes at once
 	woken   <-chan struct{}
-
-	// work does what can be done in these lanes, and finishes what it began though its first context ends. It says in which
-	// of them nothing came of it. Its error is trouble that concerns all lanes.
-	work func(stop, ctx context.Context, lanes []store.Lane) (still []store.Lane, err error)
+	work    work
 
 	// What follows belongs to run alone.
-	waiting []store.Lane
-	hand    map[store.Lane]bool // those somebody works on
-	still   map[store.Lane]bool // in which nothing came of it, since the last poll
-	busy    int
-	stale   bool // there may be more than waiting says
+	waiting store.Lanes                // as the store said last
+	back    store.Lanes                // given back by those who worked on them; they come first
+	given   map[store.Lane]store.Class // those in back
+	hand    map[store.Lane]bool        // those somebody works on
+	still   map[store.Lane]bool        // in which nothing came of it, since the last poll
+	busy    [store.Classes]int
+	served  [store.Classes]int // when one of the class was taken last, by a count of all that were
+	taken   int
+	stale   [store.Classes]bool // there may be more than waiting says
+	hurry   bool                // something was announced since the store was asked
 	results chan result
 	pause   time.Time // until when trouble is left alone
 	retry   *exponential.ExponentialBackOff
 	said    bool
 }
 
-type result struct {
-	lanes, still []store.Lane
-	err          error
+// work does what can be done in lanes of a class, and finishes what it began though its first context ends. It gives back those
+// in which there is more to do, by their class, and says in which nothing came of it. Its error is trouble that concerns all
+// lanes.
+type work func(stop, ctx context.Context, class store.Class, lanes []store.Lane) (rest, error)
+
+// rest is what work did not do.
+type rest struct {
+	back  store.Lanes
+	still []store.Lane
 }
 
-func (b *Binder) newTrack(name store.Track, workers, batch int, woken <-chan struct{}, work func(stop, ctx context.Context, lanes []store.Lane) ([]store.Lane, error)) *track {
+type result struct {
+	rest
+	class store.Class
+	lanes []store.Lane
+	err   error
+}
+
+// bound is the track of the application's SQL. What failed is bound a lane at a time.
+func (b *Binder) bound(workers int) *track {
+	return b.newTrack(store.Bound, workers, [store.Classes]int{store.Removals: b.Batch, store.RemovalsAgain: 1, store.OthersAgain: 1, store.Others: b.Batch}, b.woken[0], b.bind)
+}
+
+// posted is that of POSTs.
+func (b *Binder) posted() *track {
+	return b.newTrack(store.Posted, posters, [store.Classes]int{postLanes, postLanes, postLanes, postLanes}, b.woken[1], b.post)
+}
+
+func (b *Binder) newTrack(name store.Track, workers int, batch [store.Classes]int, woken <-chan struct{}, do work) *track {
 	return &track{
-		Binder: b, name: name, workers: workers, batch: batch, woken: woken, work: work, stale: true,
-		hand: map[store.Lane]bool{}, still: map[store.Lane]bool{}, results: make(chan result, workers), retry: newBackoff(),
+		Binder: b, name: name, workers: workers, batch: batch, woken: woken, work: do, hurry: true,
+		given: map[store.Lane]store.Class{}, hand: map[store.Lane]bool{}, still: map[store.Lane]bool{}, results: make(chan result, workers), retry: newBackoff(),
 	}
 }
 
@@ -55,60 +82,128 @@ func (t *track) run(stop context.Context) {
 	ticker := time.NewTicker(t.Poll)
 	defer ticker.Stop()
 	for stop.Err() == nil {
-		t.fill(stop)
-		for t.busy < t.workers && len(t.waiting) > 0 {
-			lanes := t.take()
-			g.Go(func() {
-				still, err := t.work(stop, ctx, lanes)
-				t.results <- result{lanes, still, err}
-			})
+		if err := t.look(stop); err != nil {
+			t.trouble(stop, err)
+		}
+		for class, ok := t.next(); ok; class, ok = t.next() {
+			if lanes := t.take(class); len(lanes) > 0 {
+				g.Go(func() { t.results <- t.do(stop, ctx, class, lanes) })
+			}
 		}
 		select {
 		case <-stop.Done():
 		case r := <-t.results:
 			t.finished(r)
 		case <-t.woken:
-			t.stale = true
+			t.hurry = true
 		case <-ticker.C:
-			t.stale = true
+			t.hurry = true
 			clear(t.still)
 		}
 	}
 }
 
-// fill looks for lanes when none are left and somebody could work on them.
-func (t *track) fill(ctx context.Context) {
-	if len(t.waiting) > 0 || !t.stale || t.busy == t.workers || time.Now().Before(t.pause) {
-		return
-	}
-	lanes, err := t.Store.Lanes(ctx, t.name, t.Now(), len(t.hand)+len(t.still)+8*t.batch)
-	if err != nil {
-		t.trouble(ctx, err)
-		return
-	}
-	t.stale = false
-	for _, l := range lanes {
-		if !t.hand[l] && !t.still[l] {
-			t.waiting = append(t.waiting, l)
-		}
-	}
+func (t *track) do(stop, ctx context.Context, class store.Class, lanes []store.Lane) result {
+	rest, err := t.work(stop, ctx, class, lanes)
+	return result{rest, class, lanes, err}
 }
 
-// take is the next worker's part of what waits: as much as any other's.
-func (t *track) take() []store.Lane {
-	free := t.workers - t.busy
-	n := min(t.batch, (len(t.waiting)+free-1)/free)
-	lanes := t.waiting[:n:n]
-	t.waiting = t.waiting[n:]
-	t.busy++
+// look asks the store for lanes when somebody could work on them: at once when changes were announced, otherwise when a class
+// has none left.
+func (t *track) look(ctx context.Context) error {
+	if !t.asks() || time.Now().Before(t.pause) {
+		return nil
+	}
+	found, err := t.Store.Lanes(ctx, t.name, t.Now(), len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others])
+	if err != nil {
+		return err
+	}
+	t.hurry, t.stale = false, [store.Classes]bool{}
+	for class := range found {
+		t.waiting[class] = slices.DeleteFunc(found[class], func(l store.Lane) bool { return t.hand[l] || t.still[l] || t.keeps(l, store.Class(class)) })
+	}
+	return nil
+}
+
+// keeps reports whether a lane that is found stays where it was given back to. A removal that came since, or was there and may
+// have become the next, does not wait for that.
+func (t *track) keeps(l store.Lane, found store.Class) bool {
+	class, ok := t.given[l]
+	return ok && (found != store.Removals || class == store.Removals || class == store.RemovalsAgain)
+}
+
+func (t *track) asks() bool {
+	for class := range store.Classes {
+		if t.room(class) > 0 && (t.hurry || t.stale[class] && len(t.waiting[class]) == 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// room is how many more workers may have lanes of a class: one is kept for removals alone, another one for what has not failed,
+// and a third for removals that failed, as far as there are so many.
+func (t *track) room(class store.Class) int {
+	again := t.busy[store.OthersAgain] + t.busy[store.RemovalsAgain]
+	room := t.workers - t.busy[store.Removals] - t.busy[store.Others] - again
+	if class != store.Removals {
+		room = min(room, max(1, t.workers-1)-t.busy[store.Others]-again)
+	}
+	if class == store.RemovalsAgain || class == store.OthersAgain {
+		room = min(room, max(1, t.workers-2)-again)
+	}
+	if class == store.OthersAgain {
+		room = min(room, max(1, t.workers-3)-t.busy[class])
+	}
+	return room
+}
+
+// next returns the class that a free worker is for: removals when nobody works on any, every other time at least; then that which
+// has the fewest workers, and of several such the one that had its turn before the others.
+func (t *track) next() (best store.Class, ok bool) {
+	for class := range store.Classes {
+		switch {
+		case len(t.waiting[class])+len(t.back[class]) == 0 || t.room(class) <= 0:
+		case class == store.Removals && t.busy[class] == 0 && t.served[class] < t.taken:
+			return class, true
+		case !ok || t.busy[class] < t.busy[best] || t.busy[class] == t.busy[best] && t.served[class] < t.served[best]:
+			best, ok = class, true
+		}
+	}
+	return best, ok
+}
+
+// take is the next worker's part of what waits in a class: as much as any other's. It is empty when all of it is in hand, for a
+// lane may wait in two classes.
+func (t *track) take(class store.Class) []store.Lane {
+	from := &t.waiting[class]
+	if len(t.back[class]) > 0 {
+		from = &t.back[class]
+	}
+	room := t.room(class)
+	n := min(t.batch[class], (len(*from)+room-1)/room)
+	lanes := slices.DeleteFunc(slices.Clone((*from)[:n]), func(l store.Lane) bool { return t.hand[l] })
+	if from == &t.back[class] {
+		for _, l := range t.back[class][:n] {
+			delete(t.given, l)
+			delete(t.still, l)
+		}
+	}
+	*from = (*from)[n:]
+	if len(lanes) == 0 {
+		return nil
+	}
 	for _, l := range lanes {
 		t.hand[l] = true
 	}
+	t.taken++
+	t.served[class] = t.taken
+	t.busy[class]++
 	return lanes
 }
 
 func (t *track) finished(r result) {
-	t.busy--
+	t.busy[r.class]--
 	for _, l := range r.lanes {
 		delete(t.hand, l)
 	}
@@ -116,12 +211,23 @@ func (t *track) finished(r result) {
 		t.still[l] = true
 	}
 	if r.err != nil {
-		t.waiting = nil // they are looked for again when it is over
 		t.trouble(context.Background(), r.err)
 		return
 	}
+	for class, lanes := range r.back {
+		for _, l := range lanes {
+			if _, ok := t.given[l]; !ok {
+				t.back[class], t.given[l] = append(t.back[class], l), store.Class(class)
+			}
+			if r.class == store.Removals && store.Class(class) != store.Removals {
+				t.still[l] = true // its removal waits for what is before it
+			}
+		}
+	}
+	if len(r.still)+len(slices.Concat(r.back[:]...)) < len(r.lanes) {
+		t.stale[r.class] = true // more may have come meanwhile
+	}
 	if len(r.still) < len(r.lanes) {
-		t.stale = true // more may have come meanwhile
 		t.retry.Reset()
 		if t.said {
 			t.Log.Info().Str("track", string(t.name)).Msg("changes take effect again")
@@ -130,16 +236,16 @@ func (t *track) finished(r result) {
 	}
 }
 
-// trouble leaves everything alone for a while. It is logged once, until it is over.
+// trouble leaves everything alone for a while; what waits is looked for again when it is over. It is logged once, until it is.
 func (t *track) trouble(ctx context.Context, err error) {
-	t.stale = true
+	clear(t.given)
+	t.waiting, t.back, t.hurry = store.Lanes{}, store.Lanes{}, true
 	t.pause = time.Now().Add(t.retry.NextBackOff())
 	if !t.said && ctx.Err() == nil {
 		t.Log.Error().Err(err).Str("track", string(t.name)).Msg("no change takes effect at this time; none is lost, and all is tried again")
 		t.said = true
 	}
 }
-
 func newBackoff() *exponential.ExponentialBackOff {
 	e := exponential.NewExponentialBackOff()
 	e.InitialInterval, e.Multiplier, e.MaxInterval = 50*time.Millisecond, 2, 5*time.Second

@@ -24,11 +24,11 @@ type Binding interface {
 	// Observed marks up to limit changes of directories that observe as Observed, on both tracks, and returns how many.
 	Observed(ctx context.Context, limit int) (int, error)
 
-	// Lanes returns up to limit lanes of directories that enforce in which something may be done on the track at this time:
-	// the first change that waits has not failed, or its time to be tried again has come, or such a removal waits behind it.
-	// Directories take turns, and in each of them lanes with a removal come first, then those that wait longest. It reads a
-	// part of a long backlog; another call may find more.
-	Lanes(ctx context.Context, track Track, now time.Time, limit int) ([]Lane, error)
+	// Lanes returns lanes of directories that enforce in which something may be done on the track at this time: the first
+	// change that waits has not failed, or its time to be tried again has come, or such a removal waits behind it. Each is in
+	// the first class that it is of, and of each class there are up to limit. In a class directories take turns, and in each of
+	// them those come first that wait longest. It reads a part of a long backlog; another call may find more.
+	Lanes(ctx context.Context, track Track, now time.Time, limit int) (Lanes, error)
 
 	// Waiting returns all changes that wait on the track in these lanes, by sequence.
 	Waiting(ctx context.Context, s Session, track Track, lanes []Lane) ([]WaitingChange, error)
@@ -167,6 +167,29 @@ type Lane struct {
 	Account string // the account key; of grants and roles, too
 	Group   string // of changes of the group itself only
 }
+
+// Class says what is to be done in a lane: classes do not wait for each other.
+type Class int
+
+// The classes.
+const (
+	Removals      Class = iota // a removal that has not failed
+	RemovalsAgain              // a removal that failed, whose time has come
+	OthersAgain                // another change that failed, whose time has come
+	Others                     // other changes, none of which has failed
+	Classes                    // how many there are
+)
+
+// Again is the class of what failed of a class.
+func (c Class) Again() Class {
+	if c == Removals || c == RemovalsAgain {
+		return RemovalsAgain
+	}
+	return OthersAgain
+}
+
+// Lanes are lanes by their class.
+type Lanes [Classes][]Lane
 
 // WaitingChange is a change that a track has not done.
 type WaitingChange struct {

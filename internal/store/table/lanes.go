@@ -19,8 +19,22 @@ const ends = `kind IN ('account.deactivated', 'grant.revoked', 'role.revoked')`
 // candidate is a change that makes its lane one.
 type candidate struct {
 	store.Lane
-	seq  int64
-	ends bool
+	seq   int64
+	ends  bool
+	again bool // it has a time, which has come
+}
+
+func (c candidate) class() store.Class {
+	switch {
+	case c.ends && !c.again:
+		return store.Removals
+	case c.ends:
+		return store.RemovalsAgain
+	case c.again:
+		return store.OthersAgain
+	default:
+		return store.Others
+	}
 }
 
 // waitingDirectory is a directory that enforces and has changes that wait.
@@ -32,22 +46,22 @@ type waitingDirectory struct {
 // Lanes implements store.Binding. It reads a bounded number of changes, however many wait: removals and others, of those that
 // never failed and of those whose time has come. Others that wait behind one that failed in their lane are put off until its
 // time, so that they are read once for each of its attempts, and hide nothing behind them.
-func (b Binding) Lanes(ctx context.Context, t store.Track, now time.Time, limit int) ([]store.Lane, error) {
+func (b Binding) Lanes(ctx context.Context, t store.Track, now time.Time, limit int) (none store.Lanes, err error) {
 	dirs, err := b.waitingDirectories(ctx, t)
 	if err != nil || len(dirs) == 0 {
-		return nil, err
+		return none, err
 	}
 	for round := 0; ; round++ {
 		found, err := b.candidates(ctx, t, now, dirs, limit)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		found, put, err := b.putOff(ctx, t, now, dirs, found)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
-		if lanes := inTurns(found, limit); len(lanes) > 0 || put == 0 || round == 3 {
-			return lanes, nil
+		if len(found) > 0 || put == 0 || round == 3 {
+			return classified(found, limit), nil
 		}
 	}
 }
@@ -74,7 +88,7 @@ func (b Binding) candidates(ctx context.Context, t store.Track, now time.Time, d
 // reads selects changes of one directory that may be tried: the arguments are the time and the number, in each way.
 func (b Binding) reads(t store.Track, source, name string) string {
 	read := func(condition, order string) string {
-		return strings.ReplaceAll(`SELECT * FROM (SELECT seq, source, directory, account_key, group_id, `+ends+` AS ends FROM `+b.in("changes")+`
+		return strings.ReplaceAll(`SELECT * FROM (SELECT seq, source, directory, account_key, group_id, `+ends+` AS ends, T_next IS NOT NULL AS again FROM `+b.in("changes")+`
 			WHERE source = `+source+` AND directory = `+name+` AND T_at IS NULL AND `+condition+` ORDER BY `+order+` LIMIT `+b.mark(2)+`) r`, "T_", string(t)+"_")
 	}
 	const ready, again, due = `T_next IS NULL`, `T_next IS NOT NULL AND T_next <= `, `T_next, seq`
@@ -84,7 +98,7 @@ func (b Binding) reads(t store.Track, source, name string) string {
 }
 
 func scanCandidate(row Scanner) (c candidate, err error) {
-	err = row.Scan(&c.seq, &c.Source, &c.Directory, &c.Account, &c.Group, &c.ends)
+	err = row.Scan(&c.seq, &c.Source, &c.Directory, &c.Account, &c.Group, &c.ends, &c.again)
 	if c.Account != "" {
 		c.Group = ""
 	}
@@ -137,36 +151,47 @@ func (b Binding) behind(t store.Track) string {
 		FROM `+b.in("changes")+` c WHERE `+b.Dialect.Named("c.seq", 1)+`) w WHERE w.next IS NOT NULL`, "T_", string(t)+"_")
 }
 
-// inTurns makes distinct lanes of the changes: one of each directory, then a second one, and so on. In a directory lanes with
-// a removal come first, then those that wait longest; so they do within a turn.
-func inTurns(found []candidate, limit int) []store.Lane {
-	order := func(a, b candidate) int {
-		if a.ends != b.ends {
-			if a.ends {
-				return -1
-			}
-			return 1
+// classified makes distinct lanes of the changes, each in the first class of any of its changes.
+func classified(found []candidate, limit int) (out store.Lanes) {
+	classes := make(map[store.Lane]store.Class, len(found))
+	for _, c := range found {
+		if class, ok := classes[c.Lane]; !ok || c.class() < class {
+			classes[c.Lane] = c.class()
 		}
-		return cmp.Compare(a.seq, b.seq)
 	}
-	slices.SortFunc(found, order)
-	seen, turns := map[store.Lane]bool{}, map[directory.Scope]int{}
+	var of [store.Classes][]candidate
+	for _, c := range found {
+		if class := c.class(); class == classes[c.Lane] {
+			of[class] = append(of[class], c)
+		}
+	}
+	for class := range of {
+		out[class] = inTurns(of[class], limit)
+	}
+	return out
+}
+
+// inTurns makes distinct lanes of the changes: one of each directory, then a second one, and so on. In a directory, and in a
+// turn, those come first that wait longest.
+func inTurns(found []candidate, limit int) []store.Lane {
+	slices.SortFunc(found, func(a, b candidate) int { return cmp.Compare(a.seq, b.seq) })
+	seen, turns := make(map[store.Lane]bool, len(found)), map[directory.Scope]int{}
 	type turn struct {
-		candidate
+		store.Lane
 		n int
 	}
 	var out []turn
 	for _, c := range found {
 		if !seen[c.Lane] {
 			seen[c.Lane] = true
-			out = append(out, turn{c, turns[c.Scope]})
+			out = append(out, turn{c.Lane, turns[c.Scope]})
 			turns[c.Scope]++
 		}
 	}
 	slices.SortStableFunc(out, func(a, b turn) int { return cmp.Compare(a.n, b.n) })
-	lanes := make([]store.Lane, 0, min(limit, len(out)))
-	for _, t := range out[:min(limit, len(out))] {
-		lanes = append(lanes, t.Lane)
+	lanes := make([]store.Lane, min(limit, len(out)))
+	for i := range lanes {
+		lanes[i] = out[i].Lane
 	}
 	return lanes
 }
