@@ -619,8 +619,6 @@ func (b *Binder) report(ctx context.Context, a *attempt) {
 		b.metrics.failed.WithLabelValues(string(store.Bound)).Inc()
 	}
 	if len(b.probes) > 0 && len(left) > 0 {
-		if err := b.probeLeft(ctx, left); err != nil {
-			b.Log.Warn().Err(err).Msg("not probed what leavers have left; it is done again")
-		}
+		b.probeSoon(ctx, left)
 	}
 }

@@ -64,6 +64,7 @@ type Binder struct {
 	health  health
 	woken   []chan struct{} // of the tracks and of what looks after directories
 	found   chan struct{}   // poked when a link was found of which changes are to be told again
+	left    chan []settled  // those who left and are to be probed; nil until Run
 }
 
 const (
@@ -126,6 +127,8 @@ func (b *Binder) Run(ctx context.Context) error {
 		return nil
 	}
 	var g sync.WaitGroup
+	b.left = make(chan []settled, probesWait)
+	g.Go(func() { b.probeThose(ctx) })
 	g.Go(func() { b.bound(b.Connections).run(ctx) })
 	if len(b.posts) > 0 {
 		g.Go(func() { b.posted().run(ctx) })

@@ -22,6 +22,7 @@ const (
 const (
 	probeEvery  = time.Minute
 	probeAtOnce = 100
+	probesWait  = 64     // transactions whose leavers wait to be probed
 	probeRows   = 10_000 // more are not counted
 	probeNamed  = 5      // rows that a verdict names
 )
@@ -66,6 +67,37 @@ func (b *Binder) lastDeactivation(ctx context.Context, row store.AccountRow) (st
 		if len(changes) < filter.Limit {
 			return last, nil
 		}
+	}
+}
+
+// probeSoon has those probed whose deactivations have just taken effect, by somebody whom no change waits for; or at once when
+// nobody runs. Of more than can wait those are left to probeMissing that come last.
+func (b *Binder) probeSoon(ctx context.Context, left []settled) {
+	if b.left == nil {
+		b.probeNow(ctx, left)
+		return
+	}
+	select {
+	case b.left <- left:
+	default:
+	}
+}
+
+// probeThose probes those who left until the context ends.
+func (b *Binder) probeThose(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case left := <-b.left:
+			b.probeNow(ctx, left)
+		}
+	}
+}
+
+func (b *Binder) probeNow(ctx context.Context, left []settled) {
+	if err := b.probeLeft(ctx, left); err != nil && ctx.Err() == nil {
+		b.Log.Warn().Err(err).Msg("not probed what leavers have left; it is done again")
 	}
 }
 

@@ -124,6 +124,26 @@ func TestARemovalIsBoundWhileWhatFailedIsTriedAgain(t *testing.T) {
 	r.settle()
 }
 
+func TestARemovalIsBoundWhileTheProbesOfOthersHang(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	r.exec(hangs)
+	r.start(func(c *binder.Config) {
+		c.LockTimeout, c.StatementTimeout, c.Connections, c.Batch = time.Hour, time.Hour, 1, 8
+		c.Probes = []binder.Probe{{Name: "slow", SQL: `SELECT 1 WHERE hangs(@account) IS NULL`}}
+	})
+	r.fold(joins("slow"), joins("ada"))
+	r.settle()
+	release := r.hold()
+	r.fold(leaves("slow"))
+	r.hang(1)
+	r.fold(leaves("ada"))
+	r.settle()
+	r.shows(`SELECT disabled FROM app_users WHERE external_id = 'ada'`, "1")
+	release()
+	r.until("verdicts on both", func() bool { return len(read(t, r.truth, `SELECT 1 FROM `+r.schema+`probes`)) == 2 })
+}
+
 func TestALargeLaneIsBoundInPieces(t *testing.T) {
 	t.Parallel()
 	r := onPostgres(t, true)
