@@ -19,6 +19,7 @@ import (
 	"github.com/rollcallhq/rollcall/handlers/admin"
 	"github.com/rollcallhq/rollcall/internal/binder"
 	"github.com/rollcallhq/rollcall/internal/config"
+	"github.com/rollcallhq/rollcall/internal/poller"
 	"github.com/rollcallhq/rollcall/internal/provider"
 	"github.com/rollcallhq/rollcall/queue"
 	"github.com/rollcallhq/rollcall/secrets"
@@ -45,7 +46,8 @@ type App struct {
 	apis     map[string]provider.API // by source, of a worker
 	gate     *gate
 	store    *storeHandle
-	binder   atomic.Pointer[binder.Binder] // once it was made
+	binder   atomic.Pointer[binder.Binder]             // once it was made
+	pollers  atomic.Pointer[map[string]*poller.Poller] // once they were made, by source
 	ops      *handlers.Ops
 	servers  *handlers.Servers
 }
@@ -146,7 +148,7 @@ func (a *App) receiver() (*handlers.Receiver, error) {
 	}
 	c := handlers.ReceiverConfig{
 		Queue: a.gate, BodyLimit: int64(a.config.Public.BodyLimit), InFlight: a.config.Public.InFlight,
-		TrustedProxies: proxies, Log: a.log, Registerer: a.registry,
+		TrustedProxies: proxies, OnStale: a.poke, Log: a.log, Registerer: a.registry,
 	}
 	for _, s := range a.sources {
 		s.keys, s.suspect = handlers.Keys(a.ring, s.name, s.verifier, a.log), func() { a.ring.Suspect(s.name) }
@@ -167,6 +169,9 @@ func (a *App) Run(ctx context.Context) error {
 	parts := []part{{"listeners", a.servers.Run}}
 	if a.config.Has(config.Receiver) {
 		parts = append(parts, part{"queue's durability", a.gate.run})
+	}
+	if len(a.polled()) > 0 {
+		parts = append(parts, part{"poller", a.poll})
 	}
 	if a.config.Has(config.Worker) {
 		parts = append(parts, part{"worker", a.work})
@@ -209,7 +214,7 @@ func (a *App) firstKeys(ctx context.Context) error {
 // unusableSecrets returns what is wrong with a secret that waiting does not mend.
 func (a *App) unusableSecrets() error {
 	for _, s := range a.sources {
-		if a.config.Has(config.Receiver) {
+		if a.config.Has(config.Receiver) && s.config.Webhooks() {
 			if _, err := s.keys(); unusable(s.config.Secret, err) {
 				return fmt.Errorf("source %q: %w\nhint: store the signing secret as the sender's console shows it at %s", s.name, err, s.config.Secret)
 			}

@@ -13,7 +13,7 @@ func (a *App) checks() []handlers.Check {
 	checks := []handlers.Check{{Name: "configuration", Local: true, Probe: func(context.Context) error { return nil }}}
 	if a.config.Has(config.Receiver) {
 		checks = append(checks, handlers.Check{Name: "queue's durability known", Local: true, Probe: func(ctx context.Context) error { return a.gate.begun(ctx) }})
-		for _, s := range a.sources {
+		for _, s := range hooked(a.sources) {
 			checks = append(checks, handlers.Check{Name: "keys of " + s.name, Local: true, Probe: func(context.Context) error {
 				_, err := s.keys()
 				return err
@@ -40,6 +40,9 @@ func (a *App) checks() []handlers.Check {
 				return err
 			}})
 		}
+	}
+	for _, s := range a.polled() {
+		checks = append(checks, handlers.Check{Name: "log of " + s.name, Probe: func(ctx context.Context) error { return a.pollFares(ctx, s.name) }})
 	}
 	if a.config.Binds() {
 		checks = append(checks, handlers.Check{Name: "bindings", Probe: a.fares})

@@ -67,6 +67,11 @@ func Doctor(ctx context.Context, c config.Config, version string) []Finding {
 			d.examine("API of "+name, func(ctx context.Context) (string, error) { return d.api(ctx, name) })
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		if c.Has(config.Worker) && c.Sources[name].Polled() {
+			d.examine("log of "+name, func(ctx context.Context) (string, error) { return d.log(ctx, name) })
+		}
+	}
 	if c.Binds() {
 		d.examine("application", d.application)
 	}

@@ -21,7 +21,7 @@ import (
 // source's consent.
 type gate struct {
 	queue   queue.Queue
-	refused []string // sources that have not accepted a loss
+	refused []string // sources that have not accepted a loss, and are not polled
 	log     zerolog.Logger
 	class   *prometheus.GaugeVec
 	open    atomic.Bool
@@ -45,10 +45,11 @@ func newGate(q queue.Queue, c config.Config, log zerolog.Logger, r prometheus.Re
 	return g
 }
 
-// unaccepting returns the sources that have not accepted a loss.
+// unaccepting returns the sources that have not accepted a loss. What the queue loses of a source that is polled is read again: the
+// cursor is not past it.
 func unaccepting(c config.Config) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
-		if !c.Sources[name].AcceptLoss {
+		if s := c.Sources[name]; s.Webhooks() && !s.Polled() && !s.AcceptLoss {
 			names = append(names, name)
 		}
 	}

@@ -59,9 +59,19 @@ func (nowhere) Enqueue(context.Context, queue.Delivery) (queue.Result, error) {
 	return 0, queue.ErrUnavailable
 }
 
+// hooked are the sources that send webhooks.
+func hooked(sources []*source) (out []*source) {
+	for _, s := range sources {
+		if s.config.Webhooks() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // received returns the sources as the receiver wants them.
 func received(sources []*source) (out []handlers.Source) {
-	for _, s := range sources {
+	for _, s := range hooked(sources) {
 		out = append(out, handlers.Source{
 			Name: s.name, Paths: s.config.Paths, ContentTypes: s.config.ContentTypes, Verifier: s.verifier, Provider: s.provider,
 			Keys: func() ([]*verify.Key, error) { return s.keys() }, Suspect: func() { s.suspect() },
@@ -93,7 +103,7 @@ func newSource(name string, c config.Source) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Secret.Validate(); err != nil {
+	if err := c.Secret.Validate(); err != nil && c.Webhooks() {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
 	if c.API.Key != "" && newProvider().API == nil {
@@ -174,7 +184,9 @@ func References(c config.Config) map[string]secrets.Ref {
 	}
 	if c.Has(config.Receiver) {
 		for name, s := range c.Sources {
-			refs["sources."+name] = s.Secret
+			if s.Webhooks() {
+				refs["sources."+name] = s.Secret
+			}
 		}
 	}
 	if c.Has(config.Worker) {
@@ -206,7 +218,7 @@ func newKeyring(c config.Config, log zerolog.Logger, r prometheus.Registerer) (*
 	conf := SecretsConfig(c)
 	conf.Refs, conf.Log, conf.Registerer = map[string]secrets.Ref{}, log, r
 	for name, s := range c.Sources {
-		if c.Has(config.Receiver) {
+		if c.Has(config.Receiver) && s.Webhooks() {
 			conf.Refs[name] = s.Secret
 		}
 		if c.Has(config.Worker) && s.API.Key != "" {

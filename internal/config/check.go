@@ -95,13 +95,15 @@ func (c Config) check(tool bool) (p problems) {
 	if !tool {
 		c.checkListeners(&p)
 		split := len(c.Roles) > 0 && !(c.Has(Receiver) && c.Has(Worker))
-		p.add(split && c.Queue.Backend == BackendEmbedded, "queue.backend", "embedded is for one process that is receiver and worker; use redis for several")
+		alone := c.Has(Worker) && !c.Webhooks() // polls, and is all there is
+		p.add(split && !alone && c.Queue.Backend == BackendEmbedded, "queue.backend", "embedded is for one process that is receiver and worker; use redis for several")
 	}
 	p.add(c.Worker.Batch < 1 || c.Worker.Batch > 5000, "worker.batch", "%d is not between 1 and 5000", c.Worker.Batch)
 	p.add(c.Worker.MaxEventAge <= 0, "worker.max_event_age", "%s is not above 0", c.Worker.MaxEventAge)
 	p.add(c.Worker.Ahead < 0, "worker.ahead", "%s is negative", c.Worker.Ahead)
 	for _, name := range sortedNames(c.Sources) {
 		c.Sources[name].check(&p, name)
+		c.checkPoll(&p, name)
 	}
 	return p
 }
@@ -223,7 +225,7 @@ func (s Source) check(p *problems, name string) {
 	key := "sources." + name
 	p.add(!sourceName.MatchString(name) || name == "unknown", key, "the name is not made of a-z 0-9 _ -, 63 at most, or is \"unknown\"")
 	p.add(s.Provider == "", key+".provider", "is empty; there is workos")
-	if err := s.Secret.Validate(); err != nil {
+	if err := s.Secret.Validate(); err != nil && s.Webhooks() {
 		p.add(true, key+".secret", "%s", err)
 	}
 	if s.Scheme != "" {

@@ -173,13 +173,14 @@ type Source struct {
 	Provider     string      `koanf:"provider" doc:"Whose events they are: workos."`
 	Scheme       string      `koanf:"scheme" doc:"How they are signed: workos, standard-webhooks, svix or generic; empty is the provider's own."`
 	Verify       VerifyRules `koanf:"verify"`
-	Secret       secrets.Ref `koanf:"secret" doc:"Reference to the signing secret: vault:PATH#FIELD, file:/PATH, env:NAME. Never the secret itself."`
+	Secret       secrets.Ref `koanf:"secret" doc:"Reference to the signing secret: vault:PATH#FIELD, file:/PATH, env:NAME. Never the secret itself. Empty, of a source that is polled: it has no webhooks."`
 	API          API         `koanf:"api"`
+	Poll         Poll        `koanf:"poll"`
 	Paths        []string    `koanf:"paths" doc:"Further paths that it answers at."`
 	ContentTypes []string    `koanf:"content_types" doc:"Media types of its bodies; empty is JSON."`
 	Attributes   []string    `koanf:"attributes" doc:"Further attributes of people to keep: role, roles, custom_attributes.NAME. Others are never stored."`
 	OnDeleted    string      `koanf:"on_directory_deleted" doc:"What dsync.deleted means: hold (the default: accounts stay until an operator decides, with an alarm) or deprovision (all of them lose access)."`
-	AcceptLoss   bool        `koanf:"accept_loss_until_reconcile" doc:"Accept that a queue which is not fsynced may lose what was answered 200. Without it such a queue refuses to start."`
+	AcceptLoss   bool        `koanf:"accept_loss_until_reconcile" doc:"Accept that a queue which is not fsynced may lose what was answered 200. Without it such a queue refuses to start, unless the source is polled: what is lost is read again."`
 }
 
 // API is how a source's provider is asked.

@@ -486,6 +486,8 @@ func (l leaf) read(value any) (any, error) {
 			return ParseDuration(text)
 		}
 		return time.Duration(0), wrongUnless(isNumber && number == 0, "it is not a duration such as 30s, 24h or 95d")
+	case l.kind == reflect.TypeFor[Choice]():
+		return readChoice(value)
 	case l.kind == reflect.TypeFor[Bytes]():
 		var b Bytes
 		if isNumber {

@@ -98,6 +98,7 @@ func everything() config.Config {
 	s.Provider, s.Scheme, s.Secret, s.OnDeleted = "workos", "svix", "vault:team/kv//app/sources#secret", "deprovision"
 	s.API = config.API{Key: "vault:app/workos#api_key", URL: "https://proxy.internal:8443/workos"}
 	s.Attributes, s.Paths = []string{"role", "custom_attributes.a b", "custom_attributes.#1: yes", "roles"}, []string{"/hooks/a"}
+	s.Poll.Since, s.Poll.Retention = "30d", time.Second
 	c.Sources = map[string]config.Source{"a": s, "b-2": {Provider: "workos", Secret: "env:B", OnDeleted: "hold", Attributes: []string{"role", "roles"}}}
 	c.Application.DSN, c.Application.Mode, c.Application.RetryLongest, c.Application.Guard.Percent = "sqlite:/app/app.db", "enforce", time.Hour, 11
 	c.Application.Protected = "SELECT id -- all of them: # yes\n  FROM users\n"
@@ -122,6 +123,8 @@ func fill(v reflect.Value, key string) {
 			*x = time.Duration(i+1) * 1001 * time.Millisecond
 		case *bool:
 			*x = true
+		case *config.Choice:
+			*x = config.Yes
 		default:
 			switch field.Kind() {
 			case reflect.Struct:

@@ -2,15 +2,13 @@ package poller
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/provider"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/queue"
@@ -18,6 +16,7 @@ import (
 
 const (
 	skew        = 10 * time.Second // between the clocks of who puts deliveries into the queue
+	abreast     = 16               // events that are on their way into the queue
 	standsAfter = time.Minute
 	againLater  = time.Minute
 )
@@ -69,13 +68,13 @@ func (r *reading) newPage(got provider.LogPage) *page {
 	return p
 }
 
+// delivery is the event as the receiver would queue it.
 func (r *reading) delivery(e provider.LogEvent) queue.Delivery {
-	id, of := e.ID, e.Directory
-	if id == "" || len(id) > directory.MaxID || directory.Text(id, directory.MaxID) != id { // as the receiver and the worker name such a one
-		sum := sha256.Sum256(e.Body)
-		id, of = "sha256:"+hex.EncodeToString(sum[:]), ""
+	d := queue.Delivery{Source: r.Source, ID: e.Key(), Directory: e.Directory, Origin: queue.Poll, Received: r.Now(), Body: e.Body}
+	if d.ID != e.ID {
+		d.Directory = ""
 	}
-	return queue.Delivery{Source: r.Source, ID: id, Directory: of, Origin: queue.Poll, Received: r.Now(), Body: e.Body}
+	return d
 }
 
 // late reports whether the event's webhook should have come: it is not of before the log was first read, nor only just made.
@@ -83,41 +82,32 @@ func (r *reading) late(created, now time.Time) bool {
 	return r.Webhooks && !created.IsZero() && !created.Before(r.at.Started) && now.Sub(created) >= r.Late
 }
 
-// offer puts into the queue what the ledger lacks of the page and the queue was not offered yet, each directory's events in order.
-// After an error some of them may wait to be offered.
+// offer puts into the queue what the ledger lacks of the page and the queue was not offered yet, a few at a time: one that is a file
+// writes them together. They get there in about their order, which saves the fold work and is nothing that it needs. After an error some
+// of them may wait to be offered.
 func (r *reading) offer(ctx context.Context, p *page) error {
 	before := len(p.open)
 	if err := r.ask(ctx, p); err != nil {
 		return err
 	}
 	r.metrics.events.WithLabelValues("known").Add(float64(before - len(p.open)))
-	var partitions [queue.Partitions][]*pending
-	for _, e := range p.open {
-		if e.offered.IsZero() {
-			n := e.Partition()
-			partitions[n] = append(partitions[n], e)
-		}
-	}
-	var missed [queue.Partitions]int64
+	var missed atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
-	for n, events := range partitions {
+	g.SetLimit(abreast)
+	for _, e := range p.open {
+		if !e.offered.IsZero() {
+			continue
+		}
 		g.Go(func() error {
-			for _, e := range events {
-				result, err := r.enqueue(ctx, e, false)
-				if err != nil {
-					return err
-				}
-				if result == queue.Accepted && e.late {
-					missed[n]++
-				}
+			result, err := r.enqueue(ctx, e, false)
+			if err == nil && result == queue.Accepted && e.late {
+				missed.Add(1)
 			}
-			return nil
+			return err
 		})
 	}
 	err := g.Wait()
-	for _, n := range missed {
-		p.missed += n
-	}
+	p.missed += missed.Load()
 	return err
 }
 
@@ -165,11 +155,7 @@ func (r *reading) whole(ctx context.Context, p *page) (bool, error) {
 	if len(p.open) == 0 {
 		return true, nil // and the cursor could not be moved when this was seen
 	}
-	ask := r.ask
-	if !p.offered() {
-		ask = r.offer
-	}
-	if err := ask(ctx, p); err != nil || len(p.open) == 0 {
+	if err := r.ask(ctx, p); err != nil || len(p.open) == 0 {
 		return err == nil, err
 	}
 	if time.Since(p.looked) >= p.patience {

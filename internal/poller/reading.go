@@ -28,7 +28,8 @@ type reading struct {
 	told   bool // the log has told all, for now
 	polled time.Time
 	look   *backoff.ExponentialBackOff // at the ledger
-	retry  *backoff.ExponentialBackOff // after trouble
+	retry  *backoff.ExponentialBackOff // after trouble that passes
+	slow   *backoff.ExponentialBackOff // after trouble that somebody has to mend
 	said   string                      // what was told of trouble last
 	gone   bool                        // the provider did not know the cursor again, and that was waited for
 }
@@ -36,7 +37,7 @@ type reading struct {
 func newReading(p *Poller, at store.Poll) *reading {
 	r := &reading{
 		Poller: p, at: at, next: at.PollCursor, said: at.Error,
-		look: newBackoff(lookFirst, lookLater), retry: newBackoff(retryFirst, retryLater),
+		look: newBackoff(lookFirst, lookLater), retry: newBackoff(retryFirst, retryLater), slow: newBackoff(min(time.Second, p.Slowly), p.Slowly),
 	}
 	return r
 }
@@ -234,6 +235,7 @@ func (r *reading) rest(ctx context.Context) error {
 // well forgets the trouble that was.
 func (r *reading) well() {
 	r.retry.Reset()
+	r.slow.Reset()
 	r.metrics.moved(r.at, true)
 	if r.said != "" {
 		r.Log.Info().Msg("the log is polled again")
@@ -243,7 +245,7 @@ func (r *reading) well() {
 
 // trouble keeps what went wrong, says it once, and returns how long to wait.
 func (r *reading) trouble(ctx context.Context, err error) time.Duration {
-	reason, mended := kind(err)
+	reason, waits := r.kind(err)
 	r.metrics.errors.WithLabelValues(reason).Inc()
 	r.metrics.moved(r.at, false)
 	if err.Error() != r.said {
@@ -251,31 +253,29 @@ func (r *reading) trouble(ctx context.Context, err error) time.Duration {
 		r.Log.Error().Err(err).Str("reason", reason).Msg("the log is not polled; the cursor stays where it is, trying again")
 	}
 	_ = r.Store.NotePoll(ctx, r.lease, r.at, store.PollNote{Error: err.Error()}) // the log and the metrics say it, too
-	if !mended {
-		return jittered(r.Slowly)
-	}
-	return r.retry.NextBackOff()
+	return waits()
 }
 
-// kind names the trouble for a metric's label, and says whether waiting mends it.
-func kind(err error) (reason string, mended bool) {
+// kind names the trouble for a metric's label, and says how long to wait: what somebody has to mend is tried again more and more slowly.
+func (r *reading) kind(err error) (reason string, waits func() time.Duration) {
+	soon, slower := r.retry.NextBackOff, r.slow.NextBackOff
 	for _, k := range []struct {
 		err    error
 		reason string
-		mended bool
+		waits  func() time.Duration
 	}{
-		{provider.ErrCursorGone, "cursor_gone", false},
-		{provider.ErrOutOfOrder, "out_of_order", false},
-		{provider.ErrUnauthorized, "unauthorized", false},
-		{provider.ErrAnswer, "answer", false},
-		{provider.ErrThrottled, "throttled", true},
-		{queue.ErrFull, "queue_full", true},
-		{queue.ErrUnavailable, "queue", true},
-		{errStands, "ledger", true},
+		{provider.ErrCursorGone, "cursor_gone", func() time.Duration { return jittered(r.Slowly) }},
+		{provider.ErrOutOfOrder, "out_of_order", slower},
+		{provider.ErrUnauthorized, "unauthorized", slower}, // a key that was rotated is read soon
+		{provider.ErrAnswer, "answer", slower},
+		{provider.ErrThrottled, "throttled", soon},
+		{queue.ErrFull, "queue_full", soon},
+		{queue.ErrUnavailable, "queue", soon},
+		{errStands, "ledger", soon},
 	} {
 		if errors.Is(err, k.err) {
-			return k.reason, k.mended
+			return k.reason, k.waits
 		}
 	}
-	return "other", true
+	return "other", soon
 }

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -74,6 +76,15 @@ type LogEvent struct {
 	Identity
 	Created time.Time // zero when it does not say
 	Body    []byte
+}
+
+// Key is what the ledger knows the event by: its id, or its body's SHA-256 where the id could be no key.
+func (e LogEvent) Key() string {
+	if e.ID != "" && len(e.ID) <= directory.MaxID && directory.Text(e.ID, directory.MaxText) == e.ID {
+		return e.ID
+	}
+	sum := sha256.Sum256(e.Body)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Listing is a provider's own view of its directories as they are now. A method that takes a function calls it for one page after

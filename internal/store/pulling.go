@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -89,4 +91,32 @@ type PollMove struct {
 type PollNote struct {
 	Error    string // empty when it went well
 	CaughtUp bool   // all that the log told is in the ledger
+}
+
+// standsStill is how long a log may go without being read on.
+const standsStill = 5 * time.Minute
+
+// Trouble returns why the log is not read as it should be, with what to do, or nil.
+func (p Poll) Trouble() error {
+	switch {
+	case !p.Held():
+		return errors.New("nobody polls it\nhint: is a worker running whose configuration has this source's api.key?")
+	case p.Error != "":
+		return fmt.Errorf("since %s: %s", p.Failed.Format(time.RFC3339), p.Error)
+	case p.Behind() > standsStill:
+		return fmt.Errorf("it has not been read on for %s\nhint: is a worker folding? `rollcall queue` shows what waits", p.Behind().Round(time.Second))
+	}
+	return nil
+}
+
+// Behind is the time since the log was read on, or had told all.
+func (p Poll) Behind() time.Duration {
+	last := p.Moved
+	if p.CaughtUp.After(last) {
+		last = p.CaughtUp
+	}
+	if last.IsZero() {
+		return 0
+	}
+	return max(p.Now.Sub(last), 0)
 }
