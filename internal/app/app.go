@@ -21,6 +21,7 @@ import (
 	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/internal/poller"
 	"github.com/rollcallhq/rollcall/internal/provider"
+	"github.com/rollcallhq/rollcall/internal/reconcile"
 	"github.com/rollcallhq/rollcall/queue"
 	"github.com/rollcallhq/rollcall/secrets"
 )
@@ -38,18 +39,19 @@ type App struct {
 	version string
 	log     zerolog.Logger
 
-	registry *prometheus.Registry
-	ring     *secrets.Keyring
-	queue    queue.Queue
-	password *latest // of the queue; nil when it has none
-	sources  []*source
-	apis     map[string]provider.API // by source, of a worker
-	gate     *gate
-	store    *storeHandle
-	binder   atomic.Pointer[binder.Binder]             // once it was made
-	pollers  atomic.Pointer[map[string]*poller.Poller] // once they were made, by source
-	ops      *handlers.Ops
-	servers  *handlers.Servers
+	registry  *prometheus.Registry
+	ring      *secrets.Keyring
+	queue     queue.Queue
+	password  *latest // of the queue; nil when it has none
+	sources   []*source
+	apis      map[string]provider.API // by source, of a worker
+	gate      *gate
+	store     *storeHandle
+	binder    atomic.Pointer[binder.Binder]             // once it was made
+	pollers   atomic.Pointer[map[string]*poller.Poller] // once they were made, by source
+	ops       *handlers.Ops
+	servers   *handlers.Servers
+	schedules atomic.Pointer[map[string]*reconcile.Schedule] // by source, once they were made
 }
 
 // A process whose Vault is down starts unready, and says so after a while.
@@ -172,6 +174,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if len(a.polled()) > 0 {
 		parts = append(parts, part{"poller", a.poll})
+	}
+	if a.reconciles() {
+		parts = append(parts, part{"reconciler", a.reconcile})
 	}
 	if a.config.Has(config.Worker) {
 		parts = append(parts, part{"worker", a.work})

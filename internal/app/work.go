@@ -61,7 +61,7 @@ func (a *App) work(ctx context.Context) error {
 	return worker.New(worker.Config{
 		Queue: a.queue, Store: a.store.get(), Sources: a.workerSources(),
 		Renew: a.config.Queue.Lease / 3, Batch: a.config.Worker.Batch, MaxAge: a.config.Worker.MaxEventAge, Ahead: a.config.Worker.Ahead,
-		Binary: a.version, Digest: a.config.Digest(), Changed: a.changed, Log: a.log, Registerer: a.registry,
+		Binary: a.version, Digest: a.config.Digest(), Changed: a.changed, Rehired: a.rehired, Log: a.log, Registerer: a.registry,
 	}).Run(ctx)
 }
 

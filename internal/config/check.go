@@ -232,6 +232,9 @@ func (s Source) check(p *problems, name string) {
 		p.oneOf(key+".scheme", s.Scheme, verify.Presets()...)
 	}
 	s.API.check(p, key+".api")
+	p.add(s.Reconcile.Enabled && s.API.Key == "", key+".reconcile.enabled", "is true, and %s.api.key is not set", key)
+	p.add(s.Reconcile.Enabled && s.API.Key != "" && s.Reconcile.Every < time.Minute, key+".reconcile.every", "%s is not 1m or more", s.Reconcile.Every)
+	s.Reconcile.Guard.check(p, key+".reconcile.guard")
 	p.oneOf(key+".on_directory_deleted", s.OnDeleted, Hold, Deprovision)
 	p.add(s.Verify.Tolerance < 0 || s.Verify.Future < 0, key+".verify", "tolerance or future is negative")
 	for _, a := range s.Attributes {

@@ -49,7 +49,7 @@ func (c Config) checkApplication(p *problems) {
 	a.checkRoles(p)
 	a.checkProbes(p)
 	a.checkRehearsal(p)
-	a.Guard.check(p)
+	a.Guard.check(p, "application.guard")
 	for _, o := range []struct{ key, who string }{{"joiner", a.Owners.Joiner}, {"mover", a.Owners.Mover}, {"leaver", a.Owners.Leaver}} {
 		p.add(len(o.who) > longestName || strings.ContainsAny(o.who, "\r\n"), "application.owners."+o.key, "it is not a line of %d bytes at most", longestName)
 	}
@@ -191,8 +191,8 @@ func (a Application) checkRehearsal(p *problems) {
 	p.add(signs && len(a.Probes) == 0, key, "makes what application.probes are to find, and there is none")
 }
 
-func (g Guard) check(p *problems) {
-	p.add(g.Accounts < 0, "application.guard.accounts", "%d is negative", g.Accounts)
-	p.add(g.Percent < 0 || g.Percent > 100, "application.guard.percent", "%d is not between 0 and 100", g.Percent)
-	p.add(g.Floor < 0, "application.guard.floor", "%d is negative", g.Floor)
+func (g Guard) check(p *problems, key string) {
+	p.add(g.Accounts < 0, key+".accounts", "%d is negative", g.Accounts)
+	p.add(g.Percent < 0 || g.Percent > 100, key+".percent", "%d is not between 0 and 100", g.Percent)
+	p.add(g.Floor < 0, key+".floor", "%d is negative", g.Floor)
 }

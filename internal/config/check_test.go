@@ -96,6 +96,9 @@ func TestEachCheckNamesItsKeyAndSaysWhatWouldBeRight(t *testing.T) {
 		"a source's future":                             {"sources.workos.verify.future=-1s", "sources.workos.verify: "},
 		"a source's attributes":                         {"sources.workos.attributes=password", `sources.workos.attributes: "password" is not role`},
 		"a source's attribute, empty":                   {"sources.workos.attributes=custom_attributes.", "sources.workos.attributes: "},
+		"reconcile without a key":                       {"sources.workos.reconcile.enabled=true", "sources.workos.reconcile.enabled: is true, and sources.workos.api.key is not set"},
+		"reconcile all the time":                        {"sources.workos.api.key=env:K sources.workos.reconcile.every=59s", "sources.workos.reconcile.every: 59s is not 1m or more"},
+		"reconcile, a guard":                            {"sources.workos.api.key=env:K sources.workos.reconcile.guard.percent=101", "sources.workos.reconcile.guard.percent: 101 is not between"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

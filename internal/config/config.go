@@ -176,6 +176,7 @@ type Source struct {
 	Secret       secrets.Ref `koanf:"secret" doc:"Reference to the signing secret: vault:PATH#FIELD, file:/PATH, env:NAME. Never the secret itself. Empty, of a source that is polled: it has no webhooks."`
 	API          API         `koanf:"api"`
 	Poll         Poll        `koanf:"poll"`
+	Reconcile    Reconcile   `koanf:"reconcile"`
 	Paths        []string    `koanf:"paths" doc:"Further paths that it answers at."`
 	ContentTypes []string    `koanf:"content_types" doc:"Media types of its bodies; empty is JSON."`
 	Attributes   []string    `koanf:"attributes" doc:"Further attributes of people to keep: role, roles, custom_attributes.NAME. Others are never stored."`
@@ -188,6 +189,21 @@ type API struct {
 	Key secrets.Ref `koanf:"key" doc:"Reference to the key of the provider's API, such as vault:app/workos#api_key, file:/PATH or env:NAME. Only workers read it. Empty: the provider is not asked."`
 	URL string      `koanf:"url" doc:"Where the API is: https, or http of this machine; empty is the provider's own address."`
 }
+
+// Reconcile is how a source's directories are compared with their own listings. Without a key of the API none of it counts.
+type Reconcile struct {
+	Enabled bool          `koanf:"enabled" doc:"Compare each directory with its own listing, and repair what events missed. Unset: true where api.key is set."`
+	Every   time.Duration `koanf:"every" doc:"How often; unset: 6h."`
+	Guard   Guard         `koanf:"guard"`
+}
+
+// Of a source that is to be compared and says no more.
+const (
+	reconcileEvery = 6 * time.Hour
+	guardAccounts  = 50
+	guardPercent   = 10
+	guardFloor     = 5
+)
 
 // VerifyRules changes a preset's freshness.
 type VerifyRules struct {
@@ -222,7 +238,7 @@ func Default() Config {
 		Application: Application{
 			Mode: Observe, LockTimeout: 2 * time.Second, StatementTimeout: 5 * time.Second, Connections: 4, Batch: 64,
 			RetryFirst: time.Second, RetryLongest: 5 * time.Minute, LinkRetry: time.Minute,
-			Guard: Guard{Accounts: 50, Percent: 10, Floor: 5},
+			Guard: Guard{Accounts: guardAccounts, Percent: guardPercent, Floor: guardFloor},
 		},
 	}
 }

@@ -96,6 +96,9 @@ func Load(o Options) (Loaded, error) {
 func (l *Loaded) fillSources() {
 	for name, s := range l.Sources {
 		s.OnDeleted = cmp.Or(s.OnDeleted, Hold)
+		if s.API.Key != "" {
+			l.fillReconcile(&s.Reconcile, "sources."+name+".reconcile.")
+		}
 		for _, attribute := range []string{"role", "roles"} {
 			if l.Application.slugs() && !slices.Contains(s.Attributes, attribute) {
 				s.Attributes = append(s.Attributes, attribute)
@@ -103,6 +106,29 @@ func (l *Loaded) fillSources() {
 			}
 		}
 		l.Sources[name] = s
+	}
+}
+
+// fillReconcile gives what is not set, which a zero cannot tell, its value.
+func (l *Loaded) fillReconcile(r *Reconcile, key string) {
+	unset := func(name string) bool {
+		_, set := l.From[key+name]
+		return !set
+	}
+	if unset("enabled") {
+		r.Enabled = true
+	}
+	if unset("every") {
+		r.Every = reconcileEvery
+	}
+	for _, n := range []struct {
+		name    string
+		into    *int
+		initial int
+	}{{"accounts", &r.Guard.Accounts, guardAccounts}, {"percent", &r.Guard.Percent, guardPercent}, {"floor", &r.Guard.Floor, guardFloor}} {
+		if unset("guard." + n.name) {
+			*n.into = n.initial
+		}
 	}
 }
 

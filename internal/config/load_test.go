@@ -145,6 +145,24 @@ func TestSourcesComeFromTheFileAndFromFlags(t *testing.T) {
 	}
 }
 
+func TestASourceWhoseAPIHasAKeyIsReconciledUnlessItSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	guard := config.Guard{Accounts: 50, Percent: 10, Floor: 5}
+	for set, want := range map[string]config.Reconcile{
+		"":                             {},
+		"sources.workos.api.key=env:K": {Enabled: true, Every: 6 * time.Hour, Guard: guard},
+		"sources.workos.api.key=env:K sources.workos.reconcile.enabled=false":        {Every: 6 * time.Hour, Guard: guard},
+		"sources.workos.api.key=env:K sources.workos.reconcile.every=30m":            {Enabled: true, Every: 30 * time.Minute, Guard: guard},
+		"sources.workos.api.key=env:K sources.workos.reconcile.guard.floor=0":        {Enabled: true, Every: 6 * time.Hour, Guard: config.Guard{Accounts: 50, Percent: 10}},
+		"sources.workos.api.key=env:K sources.workos.reconcile.guard.accounts=10000": {Enabled: true, Every: 6 * time.Hour, Guard: config.Guard{Accounts: 10000, Percent: 10, Floor: 5}},
+	} {
+		l := load(t, config.Options{File: file(t, good), Set: strings.Fields(set)})
+		if diff := cmp.Diff(want, l.Sources["workos"].Reconcile); diff != "" {
+			t.Errorf("with %q (-want +got):\n%s", set, diff)
+		}
+	}
+}
+
 func TestUnknownKeysAreRefusedFromEveryLayerWithTheRightOneNamed(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {

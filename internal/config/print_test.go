@@ -97,6 +97,7 @@ func everything() config.Config {
 	fill(reflect.ValueOf(&s).Elem(), "")
 	s.Provider, s.Scheme, s.Secret, s.OnDeleted = "workos", "svix", "vault:team/kv//app/sources#secret", "deprovision"
 	s.API = config.API{Key: "vault:app/workos#api_key", URL: "https://proxy.internal:8443/workos"}
+	s.Reconcile.Every, s.Reconcile.Guard.Percent = 2*time.Hour, 12
 	s.Attributes, s.Paths = []string{"role", "custom_attributes.a b", "custom_attributes.#1: yes", "roles"}, []string{"/hooks/a"}
 	s.Poll.Since, s.Poll.Retention = "30d", time.Second
 	c.Sources = map[string]config.Source{"a": s, "b-2": {Provider: "workos", Secret: "env:B", OnDeleted: "hold", Attributes: []string{"role", "roles"}}}

@@ -6,7 +6,7 @@ package layout
 var rooms = map[string][]string{
 	"cmd/rollcall": {
 		"handlers", "internal/app", "internal/audit", "internal/binder", "internal/config", "internal/directory", "internal/inventory", "internal/provider",
-		"internal/provider/*", "internal/rehearsal", "internal/simulator", "internal/spelling", "internal/status", "internal/store", "queue", "secrets", "verify",
+		"internal/provider/*", "internal/reconcile", "internal/rehearsal", "internal/simulator", "internal/spelling", "internal/status", "internal/store", "queue", "secrets", "verify",
 	},
 
 	// app alone opens outside services, so it alone names the two databases.

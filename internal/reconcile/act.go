@@ -105,7 +105,7 @@ func (f *findings) each(ctx context.Context, fn func(it Item) error) error {
 		if len(page) < f.r.Page {
 			return nil
 		}
-		if err := f.r.Store.Stage(ctx, f.run.ID, store.Staged{}, f.r.lease()); err != nil {
+		if err := f.stay(ctx); err != nil {
 			return err
 		}
 	}
@@ -118,7 +118,7 @@ func (f *findings) repair(ctx context.Context) error {
 	}
 	return f.each(ctx, func(it Item) error {
 		if it.Action == Repairs {
-			err := f.enqueue(ctx, it)
+			err := f.r.enqueue(ctx, f.run.Source, it.Event, func() error { return f.stay(ctx) })
 			if errors.Is(err, directory.ErrInvalid) {
 				f.r.Log.Error().Err(err).Str("directory", f.run.Directory).Str("subject", it.Event.In(f.run.Source).SubjectID()).Msg("what is listed cannot be written down; it is left as it is")
 				it.Action = Asks
@@ -169,21 +169,19 @@ func (f *findings) lookUp(ctx context.Context, it Item) error {
 	return nil
 }
 
-// enqueue puts the repair into the queue, waiting while that is full or away: nobody else waits for it.
-func (f *findings) enqueue(ctx context.Context, it Item) error {
-	body, err := it.Event.Body()
+// enqueue puts the repair into the queue, waiting while that is full or away: nobody else waits for it. It calls waits between two tries.
+func (r *Reconciler) enqueue(ctx context.Context, source string, e repair.Event, waits func() error) error {
+	body, err := e.Body()
 	if err != nil {
-		return fmt.Errorf("repair %s: %w", it.Who, err)
+		return fmt.Errorf("repair %s: %w", e.In(source).SubjectID(), err)
 	}
-	d := queue.Delivery{
-		Source: f.run.Source, ID: it.Event.ID, Directory: f.run.Directory, Origin: queue.Reconcile, Received: f.r.Now(), Body: body,
-	}
+	d := queue.Delivery{Source: source, ID: e.ID, Directory: e.Directory, Origin: queue.Reconcile, Received: r.Now(), Body: body}
 	for {
-		_, err := f.r.Queue.Enqueue(ctx, d)
+		_, err := r.Queue.Enqueue(ctx, d)
 		if err == nil || !errors.Is(err, queue.ErrFull) && !errors.Is(err, queue.ErrUnavailable) {
 			return err
 		}
-		if err := f.r.Store.Stage(ctx, f.run.ID, store.Staged{}, f.r.lease()); err != nil {
+		if err := waits(); err != nil {
 			return err
 		}
 		timer := time.NewTimer(fullWait)
@@ -194,6 +192,11 @@ func (f *findings) enqueue(ctx context.Context, it Item) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// stay makes the run's lease longer.
+func (f *findings) stay(ctx context.Context) error {
+	return f.r.Store.Stage(ctx, f.run.ID, store.Staged{}, f.r.lease())
 }
 
 func sorted(names []string) []string {

@@ -94,7 +94,7 @@ func movedOf(ctx context.Context, s store.Reconciling, scope directory.Scope, it
 // Apply writes the repairs of a plan, which Check has just looked at, down as events that are due, for a worker to take into the
 // queue, and records the run. A second Apply of a plan writes what the first did not.
 func Apply(ctx context.Context, s Store, plan Plan, in io.Reader, a Approval, now time.Time) (done Applied, err error) {
-	run := store.Run{ID: newRun(), Scope: plan.Scope, Trigger: "apply", Begun: now.UTC().Truncate(time.Microsecond), Kinds: map[store.DriftKind]store.DriftCount{}}
+	run := store.Run{ID: newRun(), Scope: plan.Scope, Trigger: store.TriggerApply, Begun: now.UTC().Truncate(time.Microsecond), Kinds: map[store.DriftKind]store.DriftCount{}}
 	if err := s.BeginRun(ctx, run, now.Add(lease)); err != nil {
 		return done, err
 	}

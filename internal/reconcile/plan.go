@@ -80,7 +80,7 @@ type planItem struct {
 // Plan compares a directory and does nothing about it. It writes the plan to out, and calls each for every finding; both may
 // be nil.
 func (r *Reconciler) Plan(ctx context.Context, id string, out io.Writer, each func(Item) error) (run store.Run, plan Plan, err error) {
-	run, err = r.run(ctx, id, "plan", func(f *findings) error {
+	run, err = r.run(ctx, id, store.TriggerPlan, func(f *findings) error {
 		f.planned = true
 		if err := f.confirm(ctx, "", lookUps); err != nil {
 			return err

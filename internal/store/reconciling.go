@@ -57,7 +57,7 @@ var (
 type Run struct {
 	ID string // unguessable, because the ids of its repairs begin with it
 	directory.Scope
-	Trigger string // "schedule", "plan", …
+	Trigger string // "schedule"; TriggerPlan and TriggerApply compare nothing to repair it at once
 	Begun   time.Time
 	Ended   time.Time // zero while it is open
 
@@ -72,6 +72,12 @@ type Run struct {
 	Kinds  map[DriftKind]DriftCount // what was found, and what came of it
 	Digest string                   // of the plan, when there is one
 }
+
+// The triggers of runs that do not repair what they find.
+const (
+	TriggerPlan  = "plan"
+	TriggerApply = "apply"
+)
 
 // Found is how many findings of all kinds there were.
 func (r Run) Found() (n int64) {
@@ -100,7 +106,9 @@ type DriftCount struct {
 // RunFilter narrows Runs; zero fields do not narrow.
 type RunFilter struct {
 	ID, Source, Directory string
-	Last                  bool // only the newest of each directory
+	Repairs               bool // neither plans nor what applied one
+	Complete              bool
+	Last                  bool // only the newest of these of each directory
 	Limit                 int  // 0 is 50
 }
 

@@ -69,6 +69,11 @@ func (w *Worker) saveOnce(ctx context.Context, items []item) (done saved, err er
 	if len(done.delta.Changes) > 0 {
 		w.Changed()
 	}
+	for _, c := range done.delta.Changes {
+		if user, is := rehired(c); is {
+			w.Rehired(user)
+		}
+	}
 	if len(done.delta.Expansions) > 0 {
 		poke(w.ended)
 	}
@@ -76,6 +81,14 @@ func (w *Worker) saveOnce(ctx context.Context, items []item) (done saved, err er
 		poke(w.told)
 	}
 	return done, nil
+}
+
+// rehired returns the user who governs an active account now, where another one did.
+func rehired(c directory.Change) (directory.ID, bool) {
+	if c.Kind != directory.AccountActivated && c.Kind != directory.AccountUpdated || c.Before == nil || c.Before.User == "" || c.Before.User == c.After.User {
+		return directory.ID{}, false
+	}
+	return directory.ID{Scope: c.Scope, ID: c.After.User}, true
 }
 
 func foldInto(ctx context.Context, tx store.Tx, items []item) (saved, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/provider"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/queue"
@@ -46,6 +47,10 @@ type Config struct {
 	Digest string // of the configuration, for the ledger
 
 	Changed func() // called after a commit with changes, by several goroutines; must not wait; may be nil
+
+	// Rehired is called after a commit by which another user governs an active account than before, by several goroutines; it must not
+	// wait; may be nil.
+	Rehired func(user directory.ID)
 
 	Log        zerolog.Logger
 	Registerer prometheus.Registerer // nil registers nothing
@@ -104,6 +109,9 @@ func New(c Config) *Worker {
 	}
 	if c.Changed == nil {
 		c.Changed = func() {}
+	}
+	if c.Rehired == nil {
+		c.Rehired = func(directory.ID) {}
 	}
 	return &Worker{Config: c, metrics: newMetrics(c.Registerer), ended: make(chan struct{}, 1), told: make(chan struct{}, 1)}
 }

@@ -380,6 +380,26 @@ func testRuns(t *testing.T, b Backend) {
 	if last, err := s.Runs(t.Context(), store.RunFilter{Last: true}); err != nil || len(last) != 1 || last[0].ID != "short" {
 		t.Errorf("Runs() of each directory's last = %+v, %v, want one", last, err)
 	}
+	short.Ended = at(4)
+	plan := run("plan", 4)
+	plan.Trigger, plan.Complete, plan.Ended = store.TriggerPlan, true, at(5)
+	if err := errors.Join(s.EndRun(t.Context(), short), s.BeginRun(t.Context(), plan, at(10)), s.EndRun(t.Context(), plan)); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		filter store.RunFilter
+		want   string
+	}{
+		"last": {store.RunFilter{Last: true}, "plan"}, "last that repairs": {store.RunFilter{Last: true, Repairs: true}, "short"},
+		"last that repairs and is complete": {store.RunFilter{Last: true, Repairs: true, Complete: true}, "whole"},
+	} {
+		if got, err := s.Runs(t.Context(), c.filter); err != nil || len(got) != 1 || got[0].ID != c.want {
+			t.Errorf("Runs() of the %s = %+v, %v, want %s", what, got, err, c.want)
+		}
+	}
+	if got, err := s.Runs(t.Context(), store.RunFilter{Repairs: true}); err != nil || len(got) != 2 {
+		t.Errorf("Runs() that repair = %+v, %v, want two", got, err)
+	}
 	if none, err := s.Runs(t.Context(), store.RunFilter{Directory: "directory_2"}); err != nil || len(none) != 0 {
 		t.Errorf("Runs() of another directory = %+v, %v, want none", none, err)
 	}

@@ -251,8 +251,18 @@ func (r Reconciling) Runs(ctx context.Context, f store.RunFilter) ([]store.Run, 
 	q.equal("r.id", f.ID)
 	q.equal("r.source", f.Source)
 	q.equal("r.directory", f.Directory)
+	such := ""
+	if f.Repairs {
+		such += " AND n.trigger NOT IN ('" + store.TriggerPlan + "', '" + store.TriggerApply + "')"
+	}
+	if f.Complete {
+		such += " AND n.complete"
+	}
 	if f.Last {
-		q.and("r.begun = (SELECT max(n.begun) FROM "+r.Dialect.Schema+"reconcile_runs n WHERE n.source = r.source AND n.directory = r.directory) AND %s", true)
+		q.and("r.begun = (SELECT max(n.begun) FROM "+r.Dialect.Schema+"reconcile_runs n WHERE n.source = r.source AND n.directory = r.directory"+such+") AND %s", true)
+	}
+	if such != "" {
+		q.and("%s"+strings.ReplaceAll(such, "n.", "r."), true)
 	}
 	text, args := q.end("r.begun DESC, r.id", f.Limit)
 	return list(ctx, reader, "runs", text, args, scanRun)
