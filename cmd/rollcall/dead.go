@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/internal/reconcile"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
@@ -48,8 +49,8 @@ func deadOf(d store.Dead) deadJSON {
 	return out
 }
 
-// deadClasses are what may be wrong with a parked event. One of class operator waits for a worker.
-var deadClasses = []string{"undecodable", "invalid", "data", "future", "unconfigured", "operator"}
+// deadClasses are what may be wrong with a parked event. Those of class operator and reconcile wait for a worker.
+var deadClasses = []string{"undecodable", "invalid", "data", "future", "unconfigured", "operator", reconcile.Class}
 
 func (c *cli) dead() *cobra.Command {
 	return group("dead", "Events that could not be folded, kept whole", c.deadList(), c.deadShow(), c.deadReplay(), c.deadDrop())

@@ -43,8 +43,11 @@ type Store interface {
 	Update(ctx context.Context, scopes []directory.Scope, fn func(ctx context.Context, tx store.Tx) error) error
 }
 
-// Waiting is why a repair is parked that no worker has taken yet.
-const Waiting = "it waits for a worker"
+// Class is that of the dead events that approved repairs are until a worker takes them, and waiting is why they are parked.
+const (
+	Class   = "reconcile"
+	waiting = "it waits for a worker"
+)
 
 // Check reads a plan and returns what it says of the kinds approved, and which registers have moved since it was made, up to a few of
 // them. It does nothing.
@@ -144,10 +147,10 @@ func writeDown(ctx context.Context, s Store, scope directory.Scope, items []Item
 		all = append(all, key)
 		b.Ledger = append(b.Ledger, store.Entry{
 			EventKey: key, Type: e.Type, Subject: e.In(scope.Source).SubjectID(), Directory: e.Directory, Organization: e.Organization, Occurred: e.Occurred,
-			Received: now, Origin: string(queue.Reconcile), Outcome: store.Parked, Reason: Waiting, BodySHA256: hex.EncodeToString(sum[:]), Binary: a.Binary,
+			Received: now, Origin: string(queue.Reconcile), Outcome: store.Parked, Reason: waiting, BodySHA256: hex.EncodeToString(sum[:]), Binary: a.Binary,
 		})
 		b.Dead = append(b.Dead, store.Dead{
-			EventKey: key, Type: e.Type, Directory: e.Directory, Class: "reconcile", Error: Waiting, Body: body, Origin: string(queue.Reconcile), Received: now, Due: now,
+			EventKey: key, Type: e.Type, Directory: e.Directory, Class: Class, Error: waiting, Body: body, Origin: string(queue.Reconcile), Received: now, Due: now,
 		})
 	}
 	err = s.Update(ctx, nil, func(ctx context.Context, tx store.Tx) error {

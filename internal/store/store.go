@@ -112,7 +112,7 @@ type Dead struct {
 	EventKey
 	Type       string
 	Directory  string
-	Class      string // "undecodable", "invalid", "data", "future", "unconfigured"; "operator" waits for a worker
+	Class      string // "undecodable", "invalid", "data", "future", "unconfigured"; "operator" and "reconcile" wait for a worker
 	Error      string
 	Body       []byte
 	Origin     string
