@@ -59,22 +59,22 @@ type spanJSON struct {
 }
 
 type statusDirectoryJSON struct {
-	Source    string                        `json:"source"`
-	Directory string                        `json:"directory"`
-	Name      string                        `json:"name,omitempty"`
-	State     string                        `json:"state,omitempty"`
-	Mode      store.Mode                    `json:"mode,omitempty"`
-	Accounts  int64                         `json:"accounts"`
-	Active    int64                         `json:"active"`
-	Heard     *time.Time                    `json:"heard,omitempty"`
-	Received  spanJSON                      `json:"received"`
-	Folded    spanJSON                      `json:"folded"`
-	Bound     spanJSON                      `json:"bound"`
-	Compared  *time.Time                    `json:"compared,omitempty"` // with its whole listing, last
-	Drift     map[store.DriftKind]driftJSON `json:"drift,omitempty"`    // what was found then
+	Source    string                              `json:"source"`
+	Directory string                              `json:"directory"`
+	Name      string                              `json:"name,omitempty"`
+	State     string                              `json:"state,omitempty"`
+	Mode      store.Mode                          `json:"mode,omitempty"`
+	Accounts  int64                               `json:"accounts"`
+	Active    int64                               `json:"active"`
+	Heard     *time.Time                          `json:"heard,omitempty"`
+	Received  spanJSON                            `json:"received"`
+	Folded    spanJSON                            `json:"folded"`
+	Bound     spanJSON                            `json:"bound"`
+	Compared  *time.Time                          `json:"compared,omitempty"` // with its whole listing, last
+	Drift     map[store.DriftKind]statusDriftJSON `json:"drift,omitempty"`    // what was found then
 }
 
-type driftJSON struct {
+type statusDriftJSON struct {
 	Found int64 `json:"found"`
 	Open  int64 `json:"open"` // not repaired
 }
@@ -227,9 +227,9 @@ func newStatusDirectory(l status.Look, d store.DirectoryTally) statusDirectoryJS
 		if run.Scope != d.Scope || !run.Complete {
 			continue
 		}
-		out.Compared, out.Drift = optional(run.Ended), map[store.DriftKind]driftJSON{}
+		out.Compared, out.Drift = optional(run.Ended), map[store.DriftKind]statusDriftJSON{}
 		for kind, n := range run.Kinds {
-			out.Drift[kind] = driftJSON{Found: n.Found, Open: n.Asked + n.Held}
+			out.Drift[kind] = statusDriftJSON{Found: n.Found, Open: n.Asked + n.Held}
 		}
 	}
 	return out
