@@ -76,16 +76,16 @@ func (c *cli) guardKept(ctx context.Context, conf config.Config, s store.Store, 
 	people := map[[2]string]bool{}
 	f := store.SparedFilter{Result: store.ResultKept, Without: row.Scope, Limit: keptAtOnce}
 	for {
-		kept, err := s.Spared(ctx, f)
+		kept, next, err := s.Spared(ctx, f)
 		if err != nil {
 			return err
 		}
 		for _, k := range kept {
-			if f.After = k.Seq; k.Kind == directory.AccountDeactivated {
+			if k.Kind == directory.AccountDeactivated {
 				people[[2]string{k.Tenant, k.AppID}] = true
 			}
 		}
-		if len(kept) < keptAtOnce {
+		if f.After = next; next == 0 {
 			break
 		}
 	}

@@ -65,6 +65,8 @@ type Binder struct {
 	woken   []chan struct{} // of the tracks and of what looks after directories
 	found   chan struct{}   // poked when a link was found of which changes are to be told again
 	left    chan []settled  // those who left and are to be probed; nil until Run
+
+	keptAfter int64 // what was kept is looked at after this change next; it belongs to lookAtSpared
 }
 
 const (

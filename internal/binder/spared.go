@@ -9,7 +9,10 @@ import (
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
-const sparedAtOnce = 500
+const (
+	sparedAtOnce = 500
+	sparedLooks  = 20 // at so many of them in one go; more are looked at in the next ones
+)
 
 // lookAtSpared tells again what took nothing when it happened, once the reason for that is gone: nobody keeps it any more, or
 // the person is protected no more, or an operator has ended that account.
@@ -20,15 +23,17 @@ func (b *Binder) lookAtSpared(ctx context.Context) error {
 	return b.lookAtProtected(ctx)
 }
 
-// lookAtKept goes on while there is more.
 func (b *Binder) lookAtKept(ctx context.Context) error {
-	for ctx.Err() == nil {
-		lapsed, err := b.Store.Spared(ctx, store.SparedFilter{Result: store.ResultKept, Limit: sparedAtOnce})
-		if err != nil || len(lapsed) == 0 {
+	for range sparedLooks {
+		lapsed, next, err := b.Store.Spared(ctx, store.SparedFilter{Result: store.ResultKept, After: b.keptAfter, Limit: sparedAtOnce})
+		if err == nil {
+			err = b.tellSpared(ctx, lapsed, store.ResultKept)
+		}
+		if err != nil {
 			return err
 		}
-		if err := b.tellSpared(ctx, lapsed, store.ResultKept); err != nil {
-			return err
+		if b.keptAfter = next; next == 0 {
+			return nil
 		}
 	}
 	return nil
@@ -38,7 +43,7 @@ func (b *Binder) lookAtProtected(ctx context.Context) error {
 	accounts := map[directory.ID]bool{}
 	filter := store.SparedFilter{Result: store.ResultProtected, Limit: sparedAtOnce}
 	for {
-		spared, err := b.Store.Spared(ctx, filter)
+		spared, next, err := b.Store.Spared(ctx, filter)
 		if err != nil {
 			return err
 		}
@@ -48,7 +53,6 @@ func (b *Binder) lookAtProtected(ctx context.Context) error {
 		}
 		var ended []store.SparedChange
 		for _, c := range spared {
-			filter.After = c.Seq
 			if over[c.Seq] {
 				ended = append(ended, c)
 			} else {
@@ -58,7 +62,7 @@ func (b *Binder) lookAtProtected(ctx context.Context) error {
 		if err := b.tellSpared(ctx, ended, store.ResultProtected); err != nil {
 			return err
 		}
-		if len(spared) < sparedAtOnce {
+		if filter.After = next; next == 0 {
 			b.metrics.spared.Set(float64(len(accounts)))
 			return nil
 		}
@@ -132,14 +136,19 @@ func (b *Binder) tellSpared(ctx context.Context, spared []store.SparedChange, ca
 
 // sparedAgain makes new changes of those of one directory that nobody has told again meanwhile.
 func (b *Binder) sparedAgain(ctx context.Context, changes []store.SparedChange, cause string) (batch store.Batch, err error) {
-	first, last := changes[0].Seq, changes[len(changes)-1].Seq
-	now, err := b.Store.Spared(ctx, store.SparedFilter{Scope: changes[0].Scope, Result: cause, After: first - 1, Limit: int(last-first) + 1})
-	if err != nil {
-		return batch, err
-	}
 	still := map[int64]bool{}
-	for _, c := range now {
-		still[c.Seq] = true
+	last := changes[len(changes)-1].Seq
+	for after := changes[0].Seq - 1; after < last; {
+		now, next, err := b.Store.Spared(ctx, store.SparedFilter{Scope: changes[0].Scope, Result: cause, After: after, Limit: sparedAtOnce})
+		if err != nil {
+			return batch, err
+		}
+		for _, c := range now {
+			still[c.Seq] = true
+		}
+		if after = next; next == 0 {
+			break
+		}
 	}
 	at := b.Now().UTC().Truncate(time.Microsecond)
 	for _, c := range changes {

@@ -68,10 +68,11 @@ type Binding interface {
 	// Siblings returns the other accounts, of any directory, that are linked with the same row of the same tenant and are active.
 	Siblings(ctx context.Context, s Session, l Link) ([]Sibling, error)
 
-	// Spared returns removals that took nothing, with the rows that they are about, by sequence: those that the filter tells, of
-	// accounts that are linked and whose directory is not observed, when no later change says anything of the same thing. One that
-	// was Kept is returned when no other account keeps it any more, and none of them has taken it since or is about to.
-	Spared(ctx context.Context, f SparedFilter) ([]SparedChange, error)
+	// Spared looks at removals that took nothing, by sequence, and returns those of them, with the rows that they are about, whose
+	// account is linked and whose directory is not observed, when no later change says anything of the same thing. One that
+	// was Kept is returned when no other account keeps it any more, and none of them has taken it since or is about to. next is
+	// what to go on after, 0 when it looked at the last.
+	Spared(ctx context.Context, f SparedFilter) (found []SparedChange, next int64, err error)
 
 	SaveVerdicts(ctx context.Context, v []Verdict) error
 	Verdicts(ctx context.Context, account directory.ID) ([]Verdict, error) // of all accounts for the zero ID
@@ -322,10 +323,10 @@ type Sibling struct {
 // SparedFilter narrows Spared; zero fields do not narrow.
 type SparedFilter struct {
 	directory.Scope
-	Result  string          // ResultKept or ResultProtected, on either track; needed
+	Result  string          // ResultKept or ResultProtected, on either track
 	Without directory.Scope // whose accounts keep nothing, as if the directory were observed
 	After   int64           // sequence
-	Limit   int             // 0 is 50
+	Limit   int             // of those that it looks at; 0 is 50
 }
 
 // SparedChange is a removal that took nothing, and whose row it is about.

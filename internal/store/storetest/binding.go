@@ -854,9 +854,9 @@ func testUnprobed(t *testing.T, s bound) {
 // spared renders what Spared returns as "directory account kind role row tenant".
 func (s bound) spared(t testing.TB, f store.SparedFilter) (lines []string) {
 	t.Helper()
-	found, err := s.Spared(t.Context(), f)
-	if err != nil {
-		t.Fatalf("Spared(%+v) = %v", f, err)
+	found, next, err := s.Spared(t.Context(), f)
+	if err != nil || next != 0 {
+		t.Fatalf("Spared(%+v) goes on after %d, %v, want it to have looked at all", f, next, err)
 	}
 	for _, c := range found {
 		lines = append(lines, strings.Join(strings.Fields(fmt.Sprint(c.Directory, " ", c.Account, " ", c.Kind, " ", c.Role, " ", c.AppID, " ", c.Tenant)), " "))
@@ -896,7 +896,9 @@ func testLapsed(t *testing.T, s bound) {
 	} {
 		want(t, "Spared() "+what, s.spared(t, f), nil)
 	}
-	want(t, "Spared() of one", s.spared(t, store.SparedFilter{Result: store.ResultKept, Scope: acme, Limit: 1}), both[:1])
+	if one, next, err := s.Spared(t.Context(), store.SparedFilter{Result: store.ResultKept, Scope: acme, Limit: 1}); err != nil || len(one) != 1 || next != ends[0] {
+		t.Errorf("Spared(1) = %v, %d, %v, want the first, and to go on after it", one, next, err)
+	}
 	want(t, "Spared() after the first", s.spared(t, store.SparedFilter{Result: store.ResultKept, After: ends[0]}), both[1:])
 	s.mode(t, acme, store.Observe)
 	want(t, "Spared() of what is observed itself", s.spared(t, kept), nil)

@@ -8,33 +8,36 @@ import (
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
-// sparedIndexed says of a change c that it is in the index of those that took nothing.
-const sparedIndexed = `(c.bound_result IN ('` + store.ResultKept + `', '` + store.ResultProtected + `') OR c.posted_result IN ('` + store.ResultKept + `', '` + store.ResultProtected + `'))`
-
-// Spared implements store.Binding. It walks the index of what took nothing, which is short, and looks each up by its account.
-func (b Binding) Spared(ctx context.Context, f store.SparedFilter) ([]store.SparedChange, error) {
-	limit := f.Limit
-	if limit == 0 {
-		limit = 50
+// Spared implements store.Binding: it looks at so many by their index, and then each up by its account.
+func (b Binding) Spared(ctx context.Context, f store.SparedFilter) ([]store.SparedChange, int64, error) {
+	if f.Limit == 0 {
+		f.Limit = 50
 	}
-	args := []any{f.Result, f.After, f.Source, f.Directory, limit}
-	text := `SELECT ` + Prefix("c", "seq, at, "+ChangeColumns) + `, l.app_id, l.tenant FROM ` + b.in("changes") + ` c` + b.Dialect.By("changes_spared") + `
+	seqs, err := ask(ctx, b.Read, "what took nothing", scanSeq, `SELECT c.seq FROM `+b.in("changes")+` c`+b.Dialect.By("changes_"+f.Result)+`
+		WHERE (c.bound_result = '`+f.Result+`' OR c.posted_result = '`+f.Result+`') AND c.seq > `+b.mark(1)+` ORDER BY c.seq LIMIT `+b.mark(2), f.After, f.Limit)
+	if err != nil || len(seqs) == 0 {
+		return nil, 0, err
+	}
+	args := []any{seqArg(seqs), f.Source, f.Directory}
+	text := `SELECT ` + Prefix("c", "seq, at, "+ChangeColumns) + `, l.app_id, l.tenant FROM ` + b.in("changes") + ` c
 		JOIN ` + b.in("modes") + ` m ON m.source = c.source AND m.directory = c.directory AND m.mode <> 'observe'
 		JOIN ` + b.in("links") + ` l ON l.source = c.source AND l.directory = c.directory AND l.account_key = c.account_key AND l.state = 'linked'
-		WHERE ` + sparedIndexed + ` AND (c.bound_result = %1 OR c.posted_result = %1) AND c.seq > %2 AND (%3 = '' OR c.source = %3) AND (%4 = '' OR c.directory = %4)
-			AND NOT EXISTS (` + b.since("c") + `)`
+		WHERE ` + b.Dialect.Named("c.seq", 1) + ` AND (%2 = '' OR c.source = %2) AND (%3 = '' OR c.directory = %3) AND NOT EXISTS (` + b.since("c") + `)`
 	if f.Result == store.ResultKept {
-		text += ` AND NOT EXISTS (` + b.keeper() + ` AND NOT (o.source = %6 AND o.directory = %7)) AND NOT EXISTS (` + b.taker() + `)`
+		text += ` AND NOT EXISTS (` + b.keeper() + ` AND NOT (o.source = %4 AND o.directory = %5)) AND NOT EXISTS (` + b.taker() + `)`
 		args = append(args, f.Without.Source, f.Without.Directory)
 	}
-	text += ` ORDER BY c.seq LIMIT %5`
 	for i := range args {
 		text = strings.ReplaceAll(text, fmt.Sprint("%", i+1), b.mark(i+1))
 	}
-	return ask(ctx, b.Read, "what took nothing", func(row Scanner) (c store.SparedChange, err error) {
+	found, err := ask(ctx, b.Read, "what took nothing", func(row Scanner) (c store.SparedChange, err error) {
 		c.ChangeRow, err = ScanChange(And(row, &c.AppID, &c.Tenant))
 		return c, err
-	}, text, args...)
+	}, text+` ORDER BY c.seq`, args...)
+	if len(seqs) < f.Limit {
+		return found, 0, err
+	}
+	return found, seqs[len(seqs)-1], err
 }
 
 // since selects later changes that say something of the same thing.
