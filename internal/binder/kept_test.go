@@ -144,16 +144,16 @@ func TestTheEndOfWhoWasOnlyKeptKeepsNobody(t *testing.T) {
 
 func TestTheLastWhoEndsTakesItAndNobodyIsToldAgain(t *testing.T) {
 	everywhere(t, func(t *testing.T, r *rig) {
-		b, _ := r.start()
+		b, stop := r.start()
 		r.keptIn()
 		r.fold(leaves("ada", in("directory_2")))
 		r.out()
+		stop()
 		for range 2 {
 			if err := b.LookAtSpared(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		r.settle()
 		if got, want := r.ends(), []string{"directory_1 kept", "directory_2 bound"}; !slices.Equal(got, want) {
 			t.Errorf("the ends are %q, want %q", got, want)
 		}
