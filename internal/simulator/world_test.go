@@ -206,6 +206,18 @@ func TestALogIsInOrderByIDAndTime(t *testing.T) {
 	}
 }
 
+func TestWhatWasSaidDoesNotChange(t *testing.T) {
+	t.Parallel()
+	w := month(simulator.WorldConfig{Seed: 9, Leavers: simulator.StyleInactive}, 20, 5)
+	before := deliveriesOf(w)
+	for traffic := simulator.NewTraffic(w, 30, 20, 9); traffic.Done() < traffic.Len(); {
+		traffic.Step()
+	}
+	if diff := gocmp.Diff(before, deliveriesOf(w)[:len(before)]); diff != "" {
+		t.Errorf("the log after 600 happenings more (-before +after):\n%s", diff)
+	}
+}
+
 func TestALiveWorldIsNotAheadOfItsClock(t *testing.T) {
 	t.Parallel()
 	now := start
