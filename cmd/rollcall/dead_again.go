@@ -143,8 +143,13 @@ func (c *cli) replay(ctx context.Context, s store.Store, events []store.Dead, wa
 			handed[k] = true
 		}
 	}
+	return c.awaitReplayed(ctx, s, handed, now, wait)
+}
+
+// awaitReplayed waits until workers have folded what was handed to them, and tells what came of it.
+func (c *cli) awaitReplayed(ctx context.Context, s store.Store, handed map[store.EventKey]bool, now time.Time, wait time.Duration) error {
 	var waits, again int
-	_, err = poll(ctx, wait, func() (bool, error) {
+	_, err := poll(ctx, wait, func() (_ bool, err error) {
 		waits, again, err = replayed(ctx, s, handed, now)
 		return waits == 0, err
 	})

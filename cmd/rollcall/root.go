@@ -57,7 +57,7 @@ What went wrong stands on standard error, with what to do.`,
 	})
 	root.AddCommand(
 		c.serve(), c.migrate(), c.status(), c.send(), c.events(), c.dead(), c.accounts(), c.directories(), c.links(), c.bindings(), c.changes(), c.orphans(), c.audit(),
-		c.reconcile(), c.queue(), c.config(), c.vault(), c.doctor(), c.health(), c.demo(), c.simulate(), c.version(),
+		c.poll(), c.replayLog(), c.reconcile(), c.queue(), c.config(), c.vault(), c.doctor(), c.health(), c.demo(), c.simulate(), c.version(),
 	)
 	for _, cmd := range commandsOf(root) {
 		if cmd.Args != nil {

@@ -422,10 +422,10 @@ func TestTroubleStopsTheCursorAndIsSaid(t *testing.T) {
 func TestADatabaseThatIsDownIsWaitedFor(t *testing.T) {
 	everywhere(t, 0, func(t *testing.T, r *rig) {
 		r.log.add(30)
-		flaky := func() func() error { // fails twice, works once
+		flaky := func() func() error { // fails, then works
 			var n atomic.Int64
 			return func() error {
-				if n.Add(1)%3 != 0 {
+				if n.Add(1)%2 != 0 {
 					return errDown
 				}
 				return nil

@@ -37,7 +37,7 @@ type reading struct {
 func newReading(p *Poller, at store.Poll) *reading {
 	r := &reading{
 		Poller: p, at: at, next: at.PollCursor, said: at.Error,
-		look: newBackoff(lookFirst, lookLater), retry: newBackoff(retryFirst, retryLater), slow: newBackoff(min(time.Second, p.Slowly), p.Slowly),
+		look: newBackoff(lookFirst, lookLater), retry: newBackoff(min(retryFirst, p.Slowly), min(retryLater, p.Slowly)), slow: newBackoff(min(time.Second, p.Slowly), p.Slowly),
 	}
 	return r
 }
