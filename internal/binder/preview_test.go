@@ -103,7 +103,7 @@ func TestAPreviewOfManyAtOnceIsThatOfEachByItself(t *testing.T) {
 		if err != nil {
 			t.Fatalf("PreviewApart() = %v", err)
 		}
-		if want.Unsure != 11 || want.Held != 5 || want.Unlinked < 10 || want.Linked < 15 || len(want.Leavers) != 5 || want.Failed < 20 || want.Results["bound"] < 40 {
+		if want.Unsure < 10 || want.Held != 5 || want.Unlinked < 10 || want.Linked < 15 || len(want.Leavers) != 5 || want.Failed < 20 || want.Results["bound"] < 40 {
 			t.Errorf("PreviewApart() = %+v, want something of each sort", want)
 		}
 		for _, atOnce := range []int{1, 7, 64} {
