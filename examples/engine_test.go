@@ -610,6 +610,11 @@ func TestABindingThatTouchesNoRowOfALinkedUserFailsAndIsNamed(t *testing.T) {
 		if failing.Kind != directory.AccountDeactivated || !strings.HasPrefix(failing.Error, "lock-out, ") || !strings.Contains(failing.Error, "touched no row of "+id) {
 			t.Errorf("what fails is %+v, want the deactivation, with the bindings' names and the user %s", failing, id)
 		}
+		for _, b := range e.binder.Status() {
+			if want := slices.Contains(b.On, directory.AccountDeactivated); want != (b.State == binder.StateFailing) {
+				t.Errorf("binding %s is %s, want failing: %t", b.Name, b.State, want)
+			}
+		}
 		if !e.rowOf(id).Active || e.has(id) == 0 {
 			t.Errorf("ada's row is %+v, and she has %d things; want her in, as the failure says", e.rowOf(id), e.has(id))
 		}

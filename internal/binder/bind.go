@@ -483,8 +483,12 @@ func (a *attempt) apply(ctx context.Context, l *lane, c store.WaitingChange) (do
 		done.Rows += rows
 	}
 	if failed == nil && done.Rows == 0 && c.Kind == directory.AccountDeactivated && l.link.State == store.Linked {
-		return done, nil, fmt.Errorf("%s touched no row of %s: nothing was taken from them\nhint: is the link right, and do the statements use @app_id?",
+		err := fmt.Errorf("%s touched no row of %s: nothing was taken from them\nhint: is the link right, and do the statements use @app_id?",
 			strings.Join(bindingNames(bindings), ", "), l.link.AppID)
+		for _, binding := range bindings {
+			a.failing(binding, err)
+		}
+		return done, nil, err
 	}
 	if gives(c.Kind) {
 		err = a.findMade(ctx, l, v)
