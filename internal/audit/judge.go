@@ -29,8 +29,15 @@ const (
 func (c *comparison) judge() {
 	c.verdicts = make([]verdict, len(c.app.accounts))
 	strange := c.strangers()
-	for n := range c.app.accounts {
-		c.verdicts[n] = c.judgeAccount(n, strange)
+	for n, a := range c.app.accounts {
+		j := c.judgeAccount(a, strange)
+		c.verdicts[n] = j.verdict
+		if j.verdict == accused {
+			c.report.Findings = append(c.report.Findings, j.finding)
+		}
+		if j.reason != "" {
+			c.unknown[j.reason]++
+		}
 	}
 	c.duplicates()
 }
@@ -40,40 +47,43 @@ func (c *comparison) strangers() bool {
 	return !slices.ContainsFunc(c.app.accounts, func(a account) bool { return len(a.met(false)) > 0 })
 }
 
-func (c *comparison) judgeAccount(n int, strange bool) verdict {
-	a := c.app.accounts[n]
+// judgement is an account's verdict, with what is to be said of it.
+type judgement struct {
+	verdict verdict
+	finding Finding // of one that is accused
+	reason  string  // why it could not be told
+}
+
+func untold(reason string) judgement { return judgement{reason: reason} }
+
+func (c *comparison) judgeAccount(a account, strange bool) judgement {
 	switch {
 	case c.app.tenants && a.Tenant == "":
-		return c.unjudged(noTenant)
+		return untold(noTenant)
 	case len(c.tenants[a.Tenant]) == 0:
 		c.report.Outside++
-		return unjudged
+		return judgement{}
 	case a.External != "":
 		return c.judgeByID(a, strange)
 	case !c.ByEmail:
-		return c.unjudged(noID)
+		return untold(noID)
 	case a.Email == "":
-		return c.unjudged(nothing)
+		return untold(nothing)
 	}
 	return c.judgeByEmail(a)
 }
 
-func (c *comparison) unjudged(reason string) verdict {
-	c.unknown[reason]++
-	return unjudged
-}
-
 // judgeByID judges an account that has the id of somebody of a directory's. An address never clears it.
-func (c *comparison) judgeByID(a account, strange bool) verdict {
+func (c *comparison) judgeByID(a account, strange bool) judgement {
 	ids, mails := a.met(false), a.met(true)
 	there := slices.IndexFunc(mails, func(m match) bool { return m.active })
 	switch {
 	case len(ids) > 0 && ids[0].active:
 		return c.sameEverywhere(a, ids)
 	case !c.complete(a.Tenant):
-		return c.unjudged(incomplete)
+		return untold(incomplete)
 	case len(ids) == 0 && strange:
-		return c.unjudged(strangeIDs)
+		return untold(strangeIDs)
 	case there >= 0:
 		return c.accuse(Ambiguous, a, mails[there], "its id is "+gone(ids)+", and somebody who is active under another id has its address")
 	case len(ids) == 0 && len(mails) > 0:
@@ -86,25 +96,25 @@ func (c *comparison) judgeByID(a account, strange bool) verdict {
 
 // sameEverywhere judges an account whose id is active somewhere. Where there is one tenant, two organizations may use the same id for
 // different people.
-func (c *comparison) sameEverywhere(a account, ids []match) verdict {
+func (c *comparison) sameEverywhere(a account, ids []match) judgement {
 	i := slices.IndexFunc(ids, func(m match) bool {
 		return !m.active && c.directories[m.directory].Organization != c.directories[ids[0].directory].Organization
 	})
 	if i < 0 {
-		return listedActive
+		return judgement{verdict: listedActive}
 	}
 	return c.accuse(Ambiguous, a, ids[i], fmt.Sprintf("its id is %s here, and active in directory %s of another organization", stateOf(ids[i]), c.directories[ids[0].directory].ID))
 }
 
 // judgeByEmail judges an account that has an address alone.
-func (c *comparison) judgeByEmail(a account) verdict {
+func (c *comparison) judgeByEmail(a account) judgement {
 	mails := a.met(true)
 	left := slices.IndexFunc(mails, func(m match) bool { return !m.active })
 	switch {
 	case len(mails) > 0 && left < 0:
-		return listedActive
+		return judgement{verdict: listedActive}
 	case !c.complete(a.Tenant):
-		return c.unjudged(incomplete)
+		return untold(incomplete)
 	case len(mails) == 0:
 		return c.accuse(Unlisted, a, match{directory: -1}, "no directory lists its address")
 	case mails[0].active:
@@ -118,9 +128,8 @@ func (c *comparison) complete(tenant string) bool {
 	return !slices.ContainsFunc(c.tenants[tenant], func(n int) bool { return c.directories[n].err != nil })
 }
 
-func (c *comparison) accuse(kind Kind, a account, m match, detail string) verdict {
-	c.report.Findings = append(c.report.Findings, c.finding(kind, a, m, detail))
-	return accused
+func (c *comparison) accuse(kind Kind, a account, m match, detail string) judgement {
+	return judgement{verdict: accused, finding: c.finding(kind, a, m, detail)}
 }
 
 func (c *comparison) finding(kind Kind, a account, m match, detail string) Finding {
@@ -185,7 +194,7 @@ func (c *comparison) duplicates() {
 		}
 		for _, n := range all {
 			a := c.app.accounts[n]
-			c.accuse(Duplicate, a, a.governing(), "accounts "+strings.Join(ids, ", ")+" are the same person")
+			c.report.Findings = append(c.report.Findings, c.finding(Duplicate, a, a.governing(), "accounts "+strings.Join(ids, ", ")+" are the same person"))
 		}
 	}
 }
