@@ -12,6 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/internal/provider/workos"
 	"github.com/rollcallhq/rollcall/internal/simulator"
+	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/internal/testenv"
 )
 
@@ -146,4 +147,24 @@ func TestASourceThatIsPolledMayQueueLessDurably(t *testing.T) {
 	off := c
 	amend(&off, func(s *config.Source) { s.Poll.Enabled = config.No })
 	wants(t, "not polled", refusal(t, off), "deliveries of workos that were answered 200 could be lost")
+}
+
+func TestACursorThatTheProviderForgotStartsAgainAndShows(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t)
+	world, _ := played(t, &c)
+	of := world.FirstSync(3, 1, 3)
+	p := run(t, c).ready()
+	p.follows(world)
+	if err := p.app.store.get().RewindPoll(t.Context(), "workos", store.PollCursor{After: "event_forgotten"}, "ops"); err != nil {
+		t.Fatal(err)
+	}
+	world.Hire(of)
+	p.follows(world)
+	if found, err := pollOf(t.Context(), p.app.store.get(), "workos"); err != nil || found.Restarts != 1 || found.RestartedFrom.After != "event_forgotten" {
+		t.Errorf("the poll is %+v, %v, want one restart from event_forgotten", found, err)
+	}
+	_, text := p.get("/metrics")
+	wants(t, "the metrics", text, `rollcall_poll_restarts_total{source="workos"} 1`)
+	wants(t, "the log", p.log.String(), "the provider no longer knows the cursor; its log is read again")
 }
