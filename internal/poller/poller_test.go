@@ -487,6 +487,11 @@ func TestAPageOfWhichNothingCanBeReadIsHeldAndMovesNothing(t *testing.T) {
 		}
 	})
 	r.until("what cannot be read in the ledger", func() bool { return r.holds("sha256:abc") })
+	moves, n := r.cursor().Moves, len(r.log.asked())
+	r.until("a few more pages", func() bool { return len(r.log.asked()) > n+3 })
+	if now := r.cursor().Moves; now != moves {
+		t.Errorf("the cursor moved %d times to where it was", now-moves)
+	}
 	r.log.add(1)
 	at := r.caughtUp("event_0004")
 	if at.Error != "" {
