@@ -132,7 +132,8 @@ func (r Reconciling) count(ctx context.Context, tx *sql.Tx, run string, scope di
 	return nil
 }
 
-// The active accounts whose user would end, or become somebody else's; and the active users who would lose a group.
+// The active accounts whose user would end, or become somebody else's; and the active users who would lose a group. CROSS JOIN keeps
+// SQLite from beginning with all memberships.
 var (
 	leavers = `SELECT count(*) FROM {}reconcile_drift f JOIN {}users u ON u.source = ?2 AND u.directory = ?3 AND u.user_id = f.user_id
 		JOIN {}active_accounts a ON a.source = ?2 AND a.directory = ?3 AND a.account_key = u.account_key AND a.user_id = u.user_id
@@ -141,9 +142,9 @@ var (
 
 	losers = `SELECT count(*) FROM (
 		SELECT f.user_id FROM {}reconcile_drift f WHERE f.run = ?1 AND f.kind = 'extra_membership'
-		UNION SELECT m.user_id FROM {}reconcile_drift f JOIN {}memberships m ON m.source = ?2 AND m.directory = ?3 AND m.group_id = f.group_id AND m.present
-			JOIN {}users u ON u.source = ?2 AND u.directory = ?3 AND u.user_id = m.user_id AND u.active
-			WHERE f.run = ?1 AND f.kind = 'extra_group') l`
+		UNION SELECT m.user_id FROM {}reconcile_drift f CROSS JOIN {}memberships m CROSS JOIN {}users u
+			WHERE f.run = ?1 AND f.kind = 'extra_group' AND m.source = ?2 AND m.directory = ?3 AND m.group_id = f.group_id AND m.present
+				AND u.source = ?2 AND u.directory = ?3 AND u.user_id = m.user_id AND u.active) l`
 )
 
 // driftColumns are a finding with all that is listed and known of it.
