@@ -132,9 +132,15 @@ func (a *attempt) keep(ctx context.Context, l *lane, link store.Link) (store.Lin
 	return link, err
 }
 
-// taken is ErrTaken when another account of the directory is linked with the row.
+// taken is ErrTaken when another account of the directory is linked with the row, or is to be once this transaction is
+// committed.
 func (a *attempt) taken(ctx context.Context, link store.Link) error {
 	other, err := a.Store.Holder(ctx, a.store, link)
+	for _, l := range a.links {
+		if l.State == store.Linked && l.Scope == link.Scope && l.Tenant == link.Tenant && l.AppID == link.AppID && l.ID != link.ID {
+			other = l.ID.ID
+		}
+	}
 	if err == nil && other != "" {
 		err = fmt.Errorf("link account %s with %s: it is account %s: %w", link.ID.ID, link.AppID, other, store.ErrTaken)
 	}

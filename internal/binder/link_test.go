@@ -290,3 +290,31 @@ func TestProtectedUsersAreListed(t *testing.T) {
 		}
 	})
 }
+
+// Two people of one address are found in one row: it is one account's, and the other's waits until somebody says whose it is, though
+// the link is saved after the transaction in which the row was made.
+func TestARowThatWasJustMadeIsOneAccountsAlone(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		b := r.binder(func(c *binder.Config) {
+			c.Link = &binder.Link{SQL: `SELECT id FROM app_users WHERE email = @email`}
+			c.Bindings[0].Statements = []string{`INSERT INTO app_users (external_id, email) SELECT CAST(@idp_id AS text), CAST(@email AS text) WHERE NOT EXISTS (SELECT 1 FROM app_users WHERE email = @email)`}
+		})
+		shared := mailed("shared@example.com")
+		r.fold(joins("ada", shared), joins("bob", shared), added("group_admins", "ada"), added("group_editors", "bob"))
+		r.drained(b)
+		first, second := "ada", "bob"
+		if r.link(first).State != store.Linked {
+			first, second = second, first
+		}
+		if one, other := r.link(first), r.link(second); one.State != store.Linked || other.State != store.Taken {
+			t.Errorf("the links are %q and %q, want one linked and one taken", one.State, other.State)
+		}
+		role := map[string]string{"ada": "admin", "bob": "editor"}[first]
+		r.shows(`SELECT external_id, role FROM app_users JOIN app_roles ON user_id = app_users.id`, first+" "+role)
+		for _, line := range r.results(second) {
+			if !strings.HasSuffix(line, " - -") {
+				t.Errorf("of %s, whose row is %s's, came %q, want that it waits", second, first, line)
+			}
+		}
+	})
+}

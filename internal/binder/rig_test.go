@@ -303,6 +303,14 @@ func (r *rig) run(b *binder.Binder) (stop func()) {
 	return stop
 }
 
+// drained binds all that can be.
+func (r *rig) drained(b *binder.Binder) {
+	r.Helper()
+	if err := b.Drain(r.Context()); err != nil {
+		r.Fatalf("Drain() = %v", err)
+	}
+}
+
 // until waits for something that a binder makes true.
 func (r *rig) until(what string, done func() bool) {
 	r.Helper()
