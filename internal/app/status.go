@@ -164,20 +164,12 @@ func (l *looker) links(ctx context.Context) error {
 
 // probes counts accounts by the worst that a probe says of them.
 func (l *looker) probes(ctx context.Context) error {
-	verdicts, err := l.store.Verdicts(ctx, directory.ID{})
-	worst := map[directory.ID]string{}
-	for _, v := range verdicts {
-		if v.Result == binder.Dirty || v.Result == binder.Unknown && worst[v.ID] == "" {
-			worst[v.ID] = v.Result
-		}
+	var names []string
+	for _, p := range l.config.Application.Probes {
+		names = append(names, p.Name)
 	}
-	for _, result := range worst {
-		if result == binder.Dirty {
-			l.look.Probes.Dirty++
-		} else {
-			l.look.Probes.Unknown++
-		}
-	}
+	found, err := l.store.Findings(ctx, names)
+	l.look.Probes = status.Probes{Dirty: int(found[binder.Dirty]), Unknown: int(found[binder.Unknown])}
 	return err
 }
 

@@ -62,3 +62,9 @@ func (b *Binder) previewApart(ctx context.Context, p *Preview, key store.Lane, c
 
 // LookAtSpared looks once whether what took nothing is to be told again.
 func (b *Binder) LookAtSpared(ctx context.Context) error { return b.lookAtSpared(ctx) }
+
+// ProbeMissing probes once those whom nobody has probed since they left.
+func (b *Binder) ProbeMissing(ctx context.Context) error { return b.probeMissing(ctx) }
+
+// ProbeAgain takes verdicts again once that are not clean.
+func (b *Binder) ProbeAgain(ctx context.Context) error { return b.probeAgain(ctx) }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
@@ -108,19 +107,9 @@ func (b *Binder) measure(ctx context.Context) error {
 
 // measureFindings counts accounts by the worst that a probe says of them.
 func (b *Binder) measureFindings(ctx context.Context) error {
-	verdicts, err := b.Store.Verdicts(ctx, directory.ID{})
+	count, err := b.Store.Findings(ctx, b.probeNames())
 	if err != nil {
 		return err
-	}
-	worst := map[directory.ID]string{}
-	for _, v := range verdicts {
-		if v.Result == Dirty || v.Result == Unknown && worst[v.ID] != Dirty {
-			worst[v.ID] = v.Result
-		}
-	}
-	count := map[string]int{}
-	for _, result := range worst {
-		count[result]++
 	}
 	b.metrics.findings.WithLabelValues(Dirty).Set(float64(count[Dirty]))
 	b.metrics.findings.WithLabelValues(Unknown).Set(float64(count[Unknown]))

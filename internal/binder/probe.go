@@ -2,6 +2,7 @@ package binder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -101,10 +102,17 @@ func (b *Binder) probeNow(ctx context.Context, left []settled) {
 	}
 }
 
-// probeLeft probes those whose deactivations have just taken effect.
+// probeLeft probes those whose deactivations have just taken effect, but for whoever is back by now and has all that again.
 func (b *Binder) probeLeft(ctx context.Context, left []settled) error {
 	var all []store.Verdict
 	for _, d := range left {
+		row, err := b.account(ctx, directory.ID{Scope: d.change.Scope, ID: d.change.Account})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if row.EffectivelyActive {
+			continue
+		}
 		verdicts, err := b.probe(ctx, d.change.ChangeRow, d.link)
 		if err != nil {
 			return err
@@ -120,7 +128,7 @@ func (b *Binder) probeMissing(ctx context.Context) error {
 		return nil
 	}
 	for {
-		accounts, err := b.Store.Unprobed(ctx, probeAtOnce)
+		accounts, err := b.Store.Unprobed(ctx, b.probeNames(), probeAtOnce)
 		if err != nil {
 			return err
 		}
@@ -142,7 +150,7 @@ func (b *Binder) probeAgain(ctx context.Context) error {
 		return nil
 	}
 	for ctx.Err() == nil {
-		accounts, err := b.Store.Unclean(ctx, b.Now(), probeAtOnce)
+		accounts, err := b.Store.Unclean(ctx, b.probeNames(), b.Now(), probeAtOnce)
 		if err != nil {
 			return err
 		}
@@ -158,9 +166,11 @@ func (b *Binder) probeAgain(ctx context.Context) error {
 	return nil
 }
 
+func (b *Binder) probeNames() []string { return slices.Sorted(maps.Keys(b.probes)) }
+
 // probe asks all probes about an account, as its deactivation says it. Its error is trouble.
 func (b *Binder) probe(ctx context.Context, c store.ChangeRow, link store.Link) ([]store.Verdict, error) {
-	names := slices.Sorted(maps.Keys(b.probes))
+	names := b.probeNames()
 	verdicts := make([]store.Verdict, len(names))
 	for i, name := range names {
 		v := store.Verdict{ID: directory.ID{Scope: c.Scope, ID: c.Account}, Probe: name, Seq: c.Seq, At: b.Now()}

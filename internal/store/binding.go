@@ -77,12 +77,16 @@ type Binding interface {
 	SaveVerdicts(ctx context.Context, v []Verdict) error
 	Verdicts(ctx context.Context, account directory.ID) ([]Verdict, error) // of all accounts for the zero ID
 	// Unprobed returns up to limit accounts that are inactive, linked with a row that no active account is linked with, and
-	// were deactivated by a bound change with a greater sequence than any verdict on them, or have no verdict.
-	Unprobed(ctx context.Context, limit int) ([]directory.ID, error)
-	// Unclean returns up to limit accounts as Unprobed does that have a verdict which is not clean and is to be taken again, the
-	// oldest first: a minute after it was taken, then when as much time has passed as there was between the deactivation and
-	// the verdict, and within an hour in any case.
-	Unclean(ctx context.Context, now time.Time, limit int) ([]directory.ID, error)
+	// were deactivated by a bound change with a greater sequence than any verdict on them, or have no verdict of one of these
+	// probes.
+	Unprobed(ctx context.Context, probes []string, limit int) ([]directory.ID, error)
+	// Unclean returns up to limit accounts as Unprobed does that have a verdict of one of these probes which is not clean and is
+	// to be taken again, the oldest first: a minute after it was taken, then when as much time has passed as there was between
+	// the deactivation and the verdict, and within an hour in any case.
+	Unclean(ctx context.Context, probes []string, now time.Time, limit int) ([]directory.ID, error)
+	// Findings counts accounts that are inactive, and whose row no active account is linked with, by the worst that one of these
+	// probes said of them last. Those that are clean are not counted.
+	Findings(ctx context.Context, probes []string) (map[string]int64, error)
 
 	Exemptions(ctx context.Context) ([]Exemption, error)
 	SaveExemption(ctx context.Context, e Exemption) error

@@ -56,6 +56,7 @@ func RunBinding(t *testing.T, b Backend, db func(store.Store) *sql.DB) {
 		"what was kept is taken once, by the last who ends":                   testTakenOnce,
 		"who is protected is spared until they are spoken of again":           testProtected,
 		"a verdict is taken again until it is clean":                          testUnclean,
+		"findings are of those who are not active, by the probes there are":   testFindings,
 		"a verdict replaces the one before":                                   testVerdicts,
 		"exemptions are kept until they are dropped":                          testExemptions,
 		"the feed goes on where its cursor is":                                testFeed,
@@ -803,7 +804,7 @@ func testUnprobed(t *testing.T, s bound) {
 	s.link(t, linkOf(acme, "ada", store.Linked, "1"), linkOf(acme, "bob", store.Unlinked, ""), linkOf(acme, "dan", store.Linked, "4"),
 		linkOf(acme, "eve", store.Linked, "5"), linkOf(bolt, "eve", store.Linked, "5"))
 	unprobed := func() (names []string) {
-		ids, err := s.Unprobed(t.Context(), 10)
+		ids, err := s.Unprobed(t.Context(), []string{"sessions"}, 10)
 		if err != nil {
 			t.Fatalf("Unprobed() = %v", err)
 		}
@@ -820,7 +821,7 @@ func testUnprobed(t *testing.T, s bound) {
 	s.link(t, linkOf(ended, "fay", store.Linked, "6"))
 	s.ends(t, ended)
 	want(t, "Unprobed() before an end has reached its accounts", unprobed(), []string{"acme ada", "acme cyd"})
-	if ids, err := s.Unprobed(t.Context(), 1); err != nil || len(ids) != 1 {
+	if ids, err := s.Unprobed(t.Context(), []string{"sessions"}, 1); err != nil || len(ids) != 1 {
 		t.Errorf("Unprobed(1) = %v, %v, want one", ids, err)
 	}
 
@@ -849,6 +850,12 @@ func testUnprobed(t *testing.T, s bound) {
 	want(t, "Unprobed() after one that was skipped", unprobed(), []string{"acme cyd"})
 	s.done(t, store.Bound, store.ResultBound, s.say(t, acme, "account.deactivated ada")...)
 	want(t, "Unprobed() after another leave", unprobed(), []string{"acme ada", "acme cyd"})
+	verdict(first + 100)
+	want(t, "Unprobed() with a verdict on that", unprobed(), []string{"acme cyd"})
+	ids, err := s.Unprobed(t.Context(), []string{"keys", "sessions"}, 10)
+	if err != nil || len(ids) != 2 {
+		t.Errorf("Unprobed() with a probe that is new = %v, %v, want everybody", ids, err)
+	}
 }
 
 // spared renders what Spared returns as "directory account kind role row tenant".
@@ -990,7 +997,7 @@ func testUnclean(t *testing.T, s bound) {
 		}
 	}
 	unclean := func(at time.Time) (names []string) {
-		ids, err := s.Unclean(t.Context(), at, 10)
+		ids, err := s.Unclean(t.Context(), []string{"keys", "sessions", "tokens"}, at, 10)
 		if err != nil {
 			t.Fatalf("Unclean() = %v", err)
 		}
@@ -1017,8 +1024,47 @@ func testUnclean(t *testing.T, s bound) {
 	}
 	verdict("bob", "sessions", "dirty", 0, bound)
 	want(t, "Unclean() with one whose end was not bound", unclean(bound.Add(time.Hour)), []string{"bob"})
-	if ids, err := s.Unclean(t.Context(), bound.Add(48*time.Hour), 1); err != nil || len(ids) != 1 || ids[0].ID != "bob" {
+	if ids, err := s.Unclean(t.Context(), []string{"sessions"}, bound.Add(48*time.Hour), 1); err != nil || len(ids) != 1 || ids[0].ID != "bob" {
 		t.Errorf("Unclean(1) = %v, %v, want the oldest", ids, err)
+	}
+	if ids, err := s.Unclean(t.Context(), []string{"others"}, bound.Add(48*time.Hour), 10); err != nil || len(ids) != 0 {
+		t.Errorf("Unclean() by a probe that said nothing = %v, %v, want none", ids, err)
+	}
+}
+
+func testFindings(t *testing.T, s bound) {
+	s.people(t, acme, "ada", "bob", "cyd", "dan", "eve")
+	s.people(t, bolt, "dan")
+	for _, name := range []string{"ada", "bob", "dan", "eve"} {
+		s.leaves(t, acme, name)
+	}
+	s.link(t, linkOf(acme, "ada", store.Linked, "1"), linkOf(acme, "bob", store.Linked, "2"), linkOf(acme, "cyd", store.Linked, "3"),
+		linkOf(acme, "dan", store.Linked, "4"), linkOf(bolt, "dan", store.Linked, "4"))
+	var verdicts []store.Verdict
+	for _, v := range []string{
+		"ada keys dirty", "ada sessions unknown", "bob keys clean", "bob sessions unknown",
+		"cyd keys dirty",     // who is active
+		"dan keys dirty",     // whose row another active account has
+		"eve sessions dirty", // who is linked with none
+		"eve keys clean",
+	} {
+		f := strings.Fields(v)
+		verdicts = append(verdicts, store.Verdict{ID: directory.ID{Scope: acme, ID: f[0]}, Probe: f[1], At: now, Result: f[2]})
+	}
+	if err := s.SaveVerdicts(t.Context(), verdicts); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		probes []string
+		want   map[string]int64
+	}{
+		{[]string{"keys", "sessions"}, map[string]int64{"dirty": 2, "unknown": 1}},
+		{[]string{"keys"}, map[string]int64{"dirty": 1}},
+		{[]string{"sessions", "tokens"}, map[string]int64{"dirty": 1, "unknown": 2}},
+		{nil, map[string]int64{}},
+	} {
+		got, err := s.Findings(t.Context(), c.probes)
+		want(t, fmt.Sprint("Findings() of ", c.probes, " ", err), got, c.want)
 	}
 }
 

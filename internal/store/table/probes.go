@@ -50,36 +50,69 @@ func ofLink(alias string) string { return alias + fmt.Sprintf(sameAccount, alias
 
 // left says of a link l and its account a that they are of somebody who left, and that nobody active has the row.
 func (b Binding) left() string {
-	return `l.state = 'linked' AND NOT a.active
-			AND NOT EXISTS (SELECT 1 FROM ` + b.in("links") + ` o JOIN ` + b.in("active_accounts") + ` v ON v.source = o.source AND v.directory = o.directory AND v.account_key = o.account_key
-				WHERE o.state = 'linked' AND o.app_id = l.app_id AND o.tenant = l.tenant)`
+	return `l.state = 'linked' AND NOT a.active AND NOT EXISTS (` + b.active() + `)`
+}
+
+// active selects active accounts that are linked with the row of the link l.
+func (b Binding) active() string {
+	return `SELECT 1 FROM ` + b.in("links") + ` o JOIN ` + b.in("active_accounts") + ` v ON v.source = o.source AND v.directory = o.directory AND v.account_key = o.account_key
+				WHERE o.state = 'linked' AND o.app_id = l.app_id AND o.tenant = l.tenant`
+}
+
+// ofProbes says that a verdict is of one of the probes that the n-th argument names: what others said that there are no more
+// would never be said anew.
+func (b Binding) ofProbes(n int) string {
+	return `p.probe IN (SELECT k.probe FROM ` + b.Dialect.Rows(n, "probe text") + `)`
+}
+
+func probeArg(probes []string) string {
+	return rows(probes, func(probe string) map[string]any { return map[string]any{"probe": probe} })
 }
 
 // Unprobed implements store.Binding: by source, directory and account.
-func (b Binding) Unprobed(ctx context.Context, limit int) ([]directory.ID, error) {
+func (b Binding) Unprobed(ctx context.Context, probes []string, limit int) ([]directory.ID, error) {
 	of := ofLink
 	return ask(ctx, b.Read, "accounts to probe", scanAccountID, `SELECT l.source, l.directory, l.account_key FROM `+b.in("links")+` l JOIN `+b.in("accounts")+` a ON `+of("a")+`
 		WHERE `+b.left()+`
-			AND (NOT EXISTS (SELECT 1 FROM `+b.in("probes")+` p WHERE `+of("p")+`)
+			AND ((SELECT count(*) FROM `+b.in("probes")+` p WHERE `+of("p")+` AND `+b.ofProbes(1)+`) < `+b.mark(2)+`
 				OR EXISTS (SELECT 1 FROM `+b.in("changes")+` c WHERE `+of("c")+` AND c.kind = 'account.deactivated' AND c.bound_result = '`+store.ResultBound+`'
 					AND c.seq > (SELECT max(p.seq) FROM `+b.in("probes")+` p WHERE `+of("p")+`)))
-		ORDER BY l.source, l.directory, l.account_key LIMIT `+b.mark(1), limit)
+		ORDER BY l.source, l.directory, l.account_key LIMIT `+b.mark(3), probeArg(probes), len(probes), limit)
 }
 
 // A verdict that is not clean is taken again after the shortest time at the soonest, and after the longest in any case.
 const soonest, longest = time.Minute, time.Hour
 
 // Unclean implements store.Binding.
-func (b Binding) Unclean(ctx context.Context, now time.Time, limit int) ([]directory.ID, error) {
+func (b Binding) Unclean(ctx context.Context, probes []string, now time.Time, limit int) ([]directory.ID, error) {
 	return ask(ctx, b.Read, "accounts to probe again", scanAccountID, `SELECT u.source, u.directory, u.account_key FROM (
 			SELECT l.source, l.directory, l.account_key, min(p.at) AS at FROM `+b.in("probes")+` p
 			JOIN `+b.in("links")+` l ON `+ofLink("p")+`
 			JOIN `+b.in("accounts")+` a ON `+ofLink("a")+`
 			LEFT JOIN `+b.in("changes")+` c ON c.seq = p.seq
-			WHERE p.verdict <> 'clean' AND p.at <= `+b.mark(1)+` AND (p.at <= `+b.mark(2)+` OR p.at - c.bound_at <= `+b.mark(3)+` - p.at) AND `+b.left()+`
+			WHERE p.verdict <> 'clean' AND `+b.ofProbes(5)+` AND p.at <= `+b.mark(1)+` AND (p.at <= `+b.mark(2)+` OR p.at - c.bound_at <= `+b.mark(3)+` - p.at) AND `+b.left()+`
 			GROUP BY l.source, l.directory, l.account_key) u
 		ORDER BY u.at, u.source, u.directory, u.account_key LIMIT `+b.mark(4),
-		b.Dialect.Time(now.Add(-soonest)), b.Dialect.Time(now.Add(-longest)), b.Dialect.Time(now), limit)
+		b.Dialect.Time(now.Add(-soonest)), b.Dialect.Time(now.Add(-longest)), b.Dialect.Time(now), limit, probeArg(probes))
+}
+
+// Findings implements store.Binding. It reads what is not clean alone.
+func (b Binding) Findings(ctx context.Context, probes []string) (map[string]int64, error) {
+	type finding struct {
+		verdict string
+		count   int64
+	}
+	found, err := ask(ctx, b.Read, "what probes found", fields(func(f *finding) []any { return []any{&f.verdict, &f.count} }), `SELECT w.verdict, count(*) FROM (
+			SELECT CASE WHEN max(CASE WHEN p.verdict = 'dirty' THEN 1 ELSE 0 END) = 1 THEN 'dirty' ELSE 'unknown' END AS verdict FROM `+b.in("probes")+` p
+			JOIN `+b.in("accounts")+` a ON a.source = p.source AND a.directory = p.directory AND a.account_key = p.account_key
+			LEFT JOIN `+b.in("links")+` l ON `+ofLink("p")+` AND l.state = 'linked'
+			WHERE p.verdict <> 'clean' AND `+b.ofProbes(1)+` AND NOT a.active AND NOT EXISTS (`+b.active()+`)
+			GROUP BY p.source, p.directory, p.account_key) w GROUP BY w.verdict`, probeArg(probes))
+	counts := map[string]int64{}
+	for _, f := range found {
+		counts[f.verdict] = f.count
+	}
+	return counts, err
 }
 
 const exemptionColumns = `tenant, app_id, owner, reason, created_at, created_by, expires_at`
