@@ -112,6 +112,7 @@ type person struct {
 	active  directory.ID // one that is active
 	told    directory.ID // one that is active, and was told so
 	ended   directory.ID // one that is not, and was told so
+	kept    bool         // one that is active is in a directory that is not merely observed: it keeps what another one lost
 	any     directory.ID
 	email   string
 	present bool // the application lists the row
@@ -206,6 +207,7 @@ func (c *Comparison) Standing(s store.Standing) {
 		p = &person{any: s.ID, email: s.Email}
 		c.linked[at] = p
 	}
+	p.kept = p.kept || s.Active && !c.directories[s.Scope].observed()
 	switch {
 	case s.Active && s.Told == directory.AccountActivated:
 		p.active, p.told = s.ID, s.ID
@@ -261,12 +263,17 @@ func (c *Comparison) Account(a Account) {
 	if p != nil {
 		p.present = true
 	}
-	if p == nil || p.active == (directory.ID{}) {
+	if p == nil || p.active == (directory.ID{}) || c.gone(p) {
 		c.unaccounted(at, a, p)
 	}
 }
 
-// unaccounted judges a row that no active account is linked with.
+// gone reports that the person left, and is active only in directories that are merely observed, which keep nothing.
+func (c *Comparison) gone(p *person) bool {
+	return p.ended != (directory.ID{}) && !p.kept && !c.directories[p.ended.Scope].observed()
+}
+
+// unaccounted judges a row that no active account is linked with, or none that keeps what another one lost.
 func (c *Comparison) unaccounted(at row, a Account, p *person) {
 	f := Finding{Kind: Orphan, Tenant: at.tenant, AppID: a.ID, Email: a.Email, Protected: c.protected[a.ID]}
 	here, may, isMentioned := c.tenants[at.tenant], unlinked{}, false
@@ -361,7 +368,7 @@ func (c *Comparison) ungranted(group directory.ID, m Membership) {
 // Report ends the comparison.
 func (c *Comparison) Report() Report {
 	for at, p := range c.linked {
-		if p.told != (directory.ID{}) && !p.present && !c.nowhere[at.id] {
+		if p.told != (directory.ID{}) && !p.present && !c.nowhere[at.id] && !c.gone(p) {
 			c.findings = append(c.findings, Finding{
 				Kind: Missing, Tenant: at.tenant, AppID: at.id, Email: p.email, Account: p.told, Protected: c.protected[at.id],
 				Detail: "it was told that the account is active, and does not list it",

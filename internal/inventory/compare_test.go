@@ -161,6 +161,17 @@ func TestAccountsThatNobodyStandsBehindAreFound(t *testing.T) {
 			},
 			accounts: []inventory.Account{row("1")},
 		},
+		"somebody left one directory, and is in another that is only observed and keeps nobody": {
+			known: with(enforced(), func(k *inventory.Known) { k.Directories = append(k.Directories, live(other, store.Observe, "t1")) }),
+			standings: []store.Standing{
+				person("ada", "1", false, deactivated),
+				{ID: directory.ID{Scope: other, ID: "ada"}, Active: true, Told: activated, Link: store.Linked, AppID: "1", Tenant: "t1"},
+				person("bob", "2", false, deactivated),
+				{ID: directory.ID{Scope: other, ID: "bob"}, Active: true, Told: activated, Link: store.Linked, AppID: "2", Tenant: "t1"},
+			},
+			accounts: []inventory.Account{row("1")},
+			want:     inventory.Report{Findings: []inventory.Finding{finding(inventory.Reactivated, "1", "ada")}},
+		},
 		"somebody came back, and it was not told yet": {
 			known: enforced(), standings: []store.Standing{person("ada", "1", true, deactivated)}, accounts: []inventory.Account{row("1")},
 		},
