@@ -25,7 +25,7 @@ type findings struct {
 	counts   map[store.DriftKind]store.DriftCount
 	planned  bool // nothing is done about them
 
-	short       string // why people who are not listed may be there all the same
+	short       string // why people and groups that are not listed may be there all the same
 	holdLeavers string // why nothing is taken away; "" when it is
 	holdLosers  string // why no memberships and groups are taken away
 }
@@ -33,12 +33,12 @@ type findings struct {
 // guard decides whether what would be taken away is too much for nobody to have said it.
 func (f *findings) guard() {
 	g, c := f.r.Guard, f.compared
-	if f.short != "" {
-		f.holdLeavers = f.short
-	}
+	why := f.short // the better reason where there are both: whom a listing lacks nobody should approve
 	if g.Exceeded(c.Leavers, c.Active) {
-		f.holdLeavers = fmt.Sprintf("%d of %d active accounts would end, which is more than the guard allows", c.Leavers, c.Active)
+		exceeded := fmt.Sprintf("%d of %d active accounts would end, which is more than the guard allows", c.Leavers, c.Active)
+		why = strings.TrimPrefix(why+"; "+exceeded, "; ")
 	}
+	f.holdLeavers = why
 	if g.Exceeded(c.Losers, c.Active) {
 		f.holdLosers = fmt.Sprintf("%d of %d active accounts would lose a group, which is more than the guard allows", c.Losers, c.Active)
 	}

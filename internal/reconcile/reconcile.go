@@ -202,19 +202,29 @@ func mayBeCompared(listed provider.ListedDirectory, known store.KnownDirectory) 
 	return nil
 }
 
-// short says that the provider itself counts more users than it listed; "" when it does not. It looks twice, because people come
-// and go while a directory is listed.
+// short says that the provider itself counts more users, or groups, than it listed; "" when it does not. It looks twice, because people
+// and groups come and go while a directory is listed.
 func (r *Reconciler) short(ctx context.Context, listed provider.ListedDirectory, c store.Comparison) (string, error) {
-	counted := func(d provider.ListedDirectory) int64 { return int64(d.Active) + int64(d.Inactive) }
-	if !listed.Counted || counted(listed) <= c.Users {
+	if lacking(listed, c) == "" {
 		return "", nil
 	}
 	again, err := r.Listing.Directory(ctx, listed.ID)
 	if err != nil {
 		return "", fmt.Errorf("look at directory %s again: %w", listed.ID, err)
 	}
-	if n := min(counted(listed), counted(again)); n > c.Users {
-		return fmt.Sprintf("the provider lists %d users, and counts %d", c.Users, n), nil
+	return lacking(again, c), nil
+}
+
+// lacking says of what a listing has less than its directory counts.
+func lacking(listed provider.ListedDirectory, c store.Comparison) string {
+	switch users, groups := int64(listed.Active)+int64(listed.Inactive), int64(listed.Groups); {
+	case !listed.Counted:
+		return ""
+	case users > c.Users:
+		return fmt.Sprintf("the provider lists %d users, and counts %d", c.Users, users)
+	case groups > c.Groups:
+		return fmt.Sprintf("the provider lists %d groups, and counts %d", c.Groups, groups)
+	default:
+		return ""
 	}
-	return "", nil
 }

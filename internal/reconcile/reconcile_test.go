@@ -202,6 +202,40 @@ func TestAProviderThatCountsMoreThanItListsTakesNothingAway(t *testing.T) {
 	})
 }
 
+func TestWhatTheProviderCountsAndDoesNotListIsSaidBesideTheGuard(t *testing.T) {
+	t.Parallel()
+	r := onSQLite(t, directory.DecisionKeep)
+	r.known("ada", "bob", "eve")
+	r.guard = reconcile.Guard{Accounts: 1, Percent: 1, Floor: 1}
+	delete(r.listing.users, "user_ada")
+	delete(r.listing.users, "user_bob")
+	r.listing.counted = 3
+	const want = "the provider lists 1 users, and counts 3; 2 of 3 active accounts would end, which is more than the guard allows: held until somebody approves it"
+	if run := r.repair(); run.Reason != want {
+		t.Errorf("Repair() says %q, want %q", run.Reason, want)
+	}
+	r.wantActive("ada", "bob", "eve")
+}
+
+func TestGroupsThatTheProviderCountsAndDoesNotListStay(t *testing.T) {
+	everywhere(t, directory.DecisionKeep, func(t *testing.T, r *rig) {
+		r.known("ada")
+		r.listing.counted = 1
+		r.listing.teams["group_a"] = team{name: "A"}
+		r.repair()
+		delete(r.listing.teams, "group_a")
+		r.listing.countedTeams = 1
+		run := r.repair()
+		if run.Reason != "the provider lists 0 groups, and counts 1: held until somebody approves it" || run.Kinds[store.ExtraGroup].Held != 1 {
+			t.Errorf("Repair() = %+v, want the group held, and why", run)
+		}
+		r.listing.countedTeams = 0
+		if run := r.repair(); run.Kinds[store.ExtraGroup].Repaired != 1 {
+			t.Errorf("Repair() = %+v, want the group ended", run)
+		}
+	})
+}
+
 func TestATombstoneThatIsListedAsActiveAsksUnlessItChangedLater(t *testing.T) {
 	everywhere(t, directory.DecisionKeep, func(t *testing.T, r *rig) {
 		r.known("old", "later", "same", "timeless")

@@ -51,19 +51,20 @@ type listing struct {
 	users map[string]person
 	teams map[string]team
 
-	skew     time.Duration       // of its clock
-	stale    time.Duration       // by which its pages of users are older
-	cut      string              // "users", "groups" or "members": that listing ends in an error, after a page
-	lacks    map[string]bool     // users whom the listing leaves out, and a look at one alone does not
-	counted  int                 // users that it counts; 0 counts nothing
-	another  bool                // it lists an object of another directory
-	during   func()              // called while users are listed
-	asked    map[string]int      // how often what was asked
-	gone     bool                // it knows no such directory
-	waitWith chan struct{}       // users are listed once it is closed
-	reached  chan<- struct{}     // told then
-	failsFor map[string]error    // looks at one user
-	groupsOf map[string][]string // when it is another answer than the teams'
+	skew         time.Duration       // of its clock
+	stale        time.Duration       // by which its pages of users are older
+	cut          string              // "users", "groups" or "members": that listing ends in an error, after a page
+	lacks        map[string]bool     // users whom the listing leaves out, and a look at one alone does not
+	counted      int                 // users that it counts; 0 counts nothing
+	countedTeams int                 // groups that it counts at least
+	another      bool                // it lists an object of another directory
+	during       func()              // called while users are listed
+	asked        map[string]int      // how often what was asked
+	gone         bool                // it knows no such directory
+	waitWith     chan struct{}       // users are listed once it is closed
+	reached      chan<- struct{}     // told then
+	failsFor     map[string]error    // looks at one user
+	groupsOf     map[string][]string // when it is another answer than the teams'
 }
 
 func newListing(now func() time.Time) *listing {
@@ -94,7 +95,7 @@ func (l *listing) Directory(_ context.Context, id string) (provider.ListedDirect
 	}
 	return provider.ListedDirectory{
 		ID: id, Organization: "org_1", Connection: directory.Connection{Name: "Acme", Type: "okta scim v2.0", State: l.state},
-		Counted: l.counted > 0, Active: l.counted, Groups: len(l.teams), Date: l.date(),
+		Counted: l.counted > 0, Active: l.counted, Groups: max(len(l.teams), l.countedTeams), Date: l.date(),
 	}, nil
 }
 
