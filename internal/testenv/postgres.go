@@ -122,6 +122,30 @@ func (s *PostgresServer) Stop() { s.p.stop(syscall.SIGINT) }
 // postmaster would leave its children, and their shared memory, behind for a moment.)
 func (s *PostgresServer) Crash() { s.p.stop(syscall.SIGQUIT) }
 
+// Backup copies the whole cluster, which is stopped meanwhile. Restore puts it back to that state, whatever was committed since, and may
+// be called again.
+func (s *PostgresServer) Backup(t testing.TB) (restore func()) {
+	t.Helper()
+	data, kept := filepath.Join(s.dir, "data"), filepath.Join(s.dir, "backup-"+strings.ToLower(rand.Text()))
+	again := func(from, to string) {
+		t.Helper()
+		if err := os.RemoveAll(to); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput(); err != nil {
+			t.Fatalf("copy the cluster: %v\n%s", err, out)
+		}
+		s.Start(t)
+	}
+	s.Stop()
+	again(data, kept)
+	return func() {
+		t.Helper()
+		s.Crash()
+		again(kept, data)
+	}
+}
+
 func (s *PostgresServer) remove() {
 	s.p.stop(syscall.SIGQUIT)
 	_ = os.RemoveAll(s.dir)
