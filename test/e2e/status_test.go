@@ -27,7 +27,9 @@ func TestTheStatusTellsOfTheSlowestLeaver(t *testing.T) {
 	told := slices.Collect(world.Deliveries(0))
 	accepted(t, site, p, told)
 	site.Settle(t)
-	rig.Until(t, "three are in", func() bool { return count(t, db, `SELECT count(*) FROM app.effects WHERE kind = 'account.activated'`) == 3 })
+	rig.Until(t, "three are in", func() bool {
+		return count(t, db, `SELECT count(*) FROM app.effects WHERE kind = 'account.activated'`) == 3
+	})
 	if !world.Leave(people[1]) {
 		t.Fatal("nobody left")
 	}
