@@ -40,7 +40,7 @@ const (
 	bindingStands = 5 * time.Minute  // that a change waits for the application
 	providerLate  = 5 * time.Minute  // from an event's time to its coming, as a rule
 	foldingLate   = 10 * time.Second // from its coming to its being folded, as a rule
-	pollBehind    = 15 * time.Minute // that the log was not read to its end
+	pollBehind    = 5 * time.Minute  // that the log was not read to its end
 	pollLost      = 2 * time.Hour
 	lately        = 24 * time.Hour
 	reconcileLate = 26 * time.Hour // since a directory was compared with its listing

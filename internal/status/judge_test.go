@@ -106,9 +106,9 @@ var cases = map[string]struct {
 		{Red, "1 leavers have something left in the application", "`rollcall accounts show WHO` names the probe and the rows"},
 		{Yellow, "of 2 leavers it is not known whether they have something left", "a probe failed or their link is not known: `rollcall accounts show WHO`"},
 	}},
-	"the log is behind, to the edge": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Error = ago(15*time.Minute), "502" }, nil},
-	"the log cannot be read": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Error = ago(16*time.Minute), "502\nhint: wait" }, []Reason{
-		{Yellow, "the log of workos was not read to its end for 16m: 502", "webhooks go on; what they miss comes late until it is read again"},
+	"the log is behind, to the edge": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Error = ago(5*time.Minute), "502" }, nil},
+	"the log cannot be read": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Error = ago(6*time.Minute), "502\nhint: wait" }, []Reason{
+		{Yellow, "the log of workos was not read to its end for 6m: 502", "webhooks go on; what they miss comes late until it is read again"},
 	}},
 	"the log could not be read for hours": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Error = ago(3*time.Hour), "502" }, []Reason{
 		{Red, "the log of workos was not read to its end for 3h: 502", "webhooks go on; what they miss comes late until it is read again"},
@@ -126,22 +126,22 @@ var cases = map[string]struct {
 	}},
 	"a cursor expired yesterday": {func(l *Look) { l.Polls[0].Restarted = ago(24 * time.Hour) }, nil},
 	"a cursor expired": {func(l *Look) { l.Polls[0].Restarted = ago(23 * time.Hour) }, []Reason{
-		{Yellow, "the provider had forgotten where workos was read to; events may be missing", "compare its directories with their listing: `rollcall reconcile`"},
+		{Yellow, "the provider had forgotten where workos was read to; events may be missing", "compare its directories with their listing: `rollcall reconcile plan`"},
 	}},
 	"a directory was not compared, to the edge": {func(l *Look) { l.Runs[0].Ended = ago(26 * time.Hour) }, nil},
 	"a directory was not compared": {func(l *Look) {
 		l.Runs[0].Ended = ago(30 * time.Hour)
 		l.Runs = append([]store.Run{{Scope: acme, Ended: ago(time.Hour), Reason: "the listing was cut short"}}, l.Runs...)
-	}, []Reason{{Yellow, "directory acme was last 30h ago compared with its whole listing: the listing was cut short", "`rollcall reconcile` does it now"}}},
+	}, []Reason{{Yellow, "directory acme was last 30h ago compared with its whole listing: the listing was cut short", "workers compare it again by themselves; `rollcall reconcile plan acme` looks now"}}},
 	"a directory was never compared": {func(l *Look) { l.Runs[0].Complete, l.Runs[0].Reason = false, "the listing was cut short" }, []Reason{
-		{Yellow, "directory acme was never compared with its whole listing: the listing was cut short", "`rollcall reconcile` does it now"},
+		{Yellow, "directory acme was never compared with its whole listing: the listing was cut short", "workers compare it again by themselves; `rollcall reconcile plan acme` looks now"},
 	}},
 	"a first comparison is under way": {func(l *Look) { l.Runs = []store.Run{{Scope: acme, Begun: ago(time.Minute)}} }, nil},
 	"drift is held": {func(l *Look) {
 		l.Runs[0].Kinds = map[store.DriftKind]store.DriftCount{store.ShouldBeInactive: {Found: 60, Held: 60}, store.Tombstone: {Found: 2, Asked: 2}}
 	}, []Reason{
-		{Red, "60 of should be inactive by the listing of acme, and not repaired", "`rollcall reconcile` shows them, and what approves their repair"},
-		{Yellow, "2 of tombstone by the listing of acme, and not repaired", "`rollcall reconcile` shows them, and what approves their repair"},
+		{Red, "60 of should be inactive by the listing of acme, and not repaired", "`rollcall reconcile plan acme` shows them, `reconcile apply` approves of their repair"},
+		{Yellow, "2 of tombstone by the listing of acme, and not repaired", "`rollcall reconcile plan acme` shows them, `reconcile apply` approves of their repair"},
 	}},
 	"events are dead": {func(l *Look) {
 		l.Dead = []store.DeadTally{{Source: "workos", Class: "data", Count: 2, Oldest: ago(time.Hour)}}

@@ -163,7 +163,7 @@ func polls(l Look) (r reasons) {
 			r.add(c, "the worker's log says how it goes on", "the log of %s was not read to its end for %s", p.Source, Short(behind))
 		}
 		if !p.Restarted.IsZero() && l.age(p.Restarted) < lately {
-			r.add(Yellow, "compare its directories with their listing: `rollcall reconcile`", "the provider had forgotten where %s was read to; events may be missing", p.Source)
+			r.add(Yellow, "compare its directories with their listing: `rollcall reconcile plan`", "the provider had forgotten where %s was read to; events may be missing", p.Source)
 		}
 	}
 	return r
@@ -188,7 +188,7 @@ func reconciled(l Look) (r reasons) {
 		if !t.IsZero() {
 			ago = "last " + Short(l.age(t)) + " ago"
 		}
-		r.add(Yellow, "`rollcall reconcile` does it now", "directory %s was %s compared with its whole listing%s", run.Directory, ago, after(": ", run.Reason))
+		r.add(Yellow, "workers compare it again by themselves; `rollcall reconcile plan "+run.Directory+"` looks now", "directory %s was %s compared with its whole listing%s", run.Directory, ago, after(": ", run.Reason))
 	}
 	return r
 }
@@ -209,7 +209,7 @@ func drift(l Look) (r reasons) {
 			if kind == store.ShouldBeInactive {
 				c = Red
 			}
-			r.add(c, "`rollcall reconcile` shows them, and what approves their repair", "%d of %s by the listing of %s, and not repaired", open, strings.ReplaceAll(string(kind), "_", " "), run.Directory)
+			r.add(c, "`rollcall reconcile plan "+run.Directory+"` shows them, `reconcile apply` approves of their repair", "%d of %s by the listing of %s, and not repaired", open, strings.ReplaceAll(string(kind), "_", " "), run.Directory)
 		}
 	}
 	return r
