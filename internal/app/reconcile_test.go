@@ -22,6 +22,7 @@ func TestAProcessWithAKeyComparesItsDirectoriesByItself(t *testing.T) {
 	c := testConfig(t)
 	amend(&c, func(s *config.Source) {
 		s.API = config.API{Key: write(t, "key", "sk_key"), URL: provider.URL}
+		s.Poll.Enabled = "false" // the listing alone
 		s.Reconcile = config.Reconcile{Enabled: true, Every: time.Hour, Guard: config.Guard{Accounts: 50, Percent: 10, Floor: 5}}
 	})
 	p := run(t, c).ready()
