@@ -23,7 +23,7 @@ type Binding struct {
 }
 
 // Post is where each change is sent to, signed as Standard Webhooks are: one after the other of each account, until it is
-// taken. The id is the change's sequence, the same at every attempt.
+// taken. The id is the change's sequence and fingerprint, the same at every attempt.
 type Post struct {
 	URL      string
 	Key      func() (*verify.Key, error) // the current one, made for the preset "standard-webhooks"

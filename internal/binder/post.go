@@ -307,7 +307,7 @@ func (o *outbox) deliver(ctx context.Context, binding Binding, c store.WaitingCh
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "rollcall")
-	if err := o.signer.Sign(request.Header, body, key, strconv.FormatInt(c.Seq, 10), o.Now()); err != nil {
+	if err := o.signer.Sign(request.Header, body, key, postID(c), o.Now()); err != nil {
 		return fmt.Errorf("%s: %w", binding.Name, err)
 	}
 	response, err := o.Client.Do(request)
@@ -324,6 +324,12 @@ func (o *outbox) deliver(ctx context.Context, binding Binding, c store.WaitingCh
 		return err
 	}
 	return nil
+}
+
+// postID is what a receiver knows a change by: its number, and what it is, for a database that is restored from a backup gives
+// numbers again, and what a receiver took for done would never be.
+func postID(c store.WaitingChange) string {
+	return strconv.FormatInt(c.Seq, 10) + "-" + c.Fingerprint()
 }
 
 // busyError is a refusal by a receiver that said when to come again.
