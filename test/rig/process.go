@@ -83,10 +83,11 @@ const commandWithin = 5 * time.Minute
 // Command runs a command of the program to its end and returns its exit code and what it printed.
 func (s *Site) Command(t testing.TB, words ...string) (code int, out, talk string) {
 	t.Helper()
+	binary := Binary(t) // which the first one makes, and that takes its time
 	var stdout, stderr strings.Builder
 	ctx, cancel := context.WithTimeout(t.Context(), commandWithin)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(t), s.arguments(words, nil)...)
+	cmd := exec.CommandContext(ctx, binary, s.arguments(words, nil)...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, environ(s.dir, s.env), &stdout, &stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatalf("run %v: %v", words, err)
