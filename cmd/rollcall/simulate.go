@@ -9,6 +9,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +31,8 @@ type simulateFlags struct {
 	faults                       simulator.Faults
 	seed                         uint64
 	lag                          time.Duration
+	outageAt                     string
+	outageFor                    time.Duration
 	keep                         bool
 }
 
@@ -70,6 +74,8 @@ and in which groups. Ctrl-C or SIGTERM ends it.`,
 	flags.Float64Var(&f.faults.Lost, "lost", 0, "`share` of the webhooks that is lost, such as 0.2")
 	flags.Float64Var(&f.faults.Repeated, "repeated", 0, "`share` of the webhooks that comes twice, such as 0.1")
 	flags.DurationVar(&f.faults.Reorder, "reorder", 0, "how much later a webhook may come, in simulated time, such as 3m")
+	flags.StringVar(&f.outageAt, "outage-at", "", "from this `DAY/TIME` on, such as 3/14:00, webhooks are lost and the APIs answer 503")
+	flags.DurationVar(&f.outageFor, "outage-for", 10*time.Minute, "how long, in simulated time")
 	flags.DurationVar(&f.lag, "lag", 3*time.Second, "about how much later than its webhook the events API tells of an event")
 	flags.Uint64Var(&f.seed, "seed", 0, "repeat the happenings of this `number`; 0 is new ones")
 	flags.StringVar(&f.style, "style", string(simulator.StyleDeleted), "what becomes of a leaver: inactive or deleted")
@@ -96,7 +102,34 @@ func (f simulateFlags) check() error {
 	if err := f.faults.Check(); err != nil {
 		return fmt.Errorf("%w: %w\nhint: --lost and --repeated are shares such as 0.2, --reorder is a time such as 3m", errUsage, err)
 	}
+	if _, err := f.outage(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
 	return nil
+}
+
+// turn is when an outage begins or ends, from the beginning of the first day.
+type turn struct {
+	at   time.Duration
+	down bool
+}
+
+// outage is when the outage begins and ends; nothing where there is none.
+func (f simulateFlags) outage() ([]turn, error) {
+	if f.outageAt == "" {
+		return nil, nil
+	}
+	text, clock, _ := strings.Cut(f.outageAt, "/")
+	day, failed := strconv.Atoi(text)
+	hour, err := time.Parse("15:04", clock)
+	if failed != nil || err != nil || day < 1 || day > f.days {
+		return nil, fmt.Errorf("--outage-at %q is not a day of the %d and a time\nhint: it is written as 3/14:00", f.outageAt, f.days)
+	}
+	if f.outageFor <= 0 || f.minutes == 0 {
+		return nil, fmt.Errorf("an outage of %s in %g minutes cannot be seen\nhint: --outage-for is a simulated time such as 10m, --minutes more than 0", f.outageFor, f.minutes)
+	}
+	begin := time.Duration(day-1)*24*time.Hour + time.Duration(hour.Hour())*time.Hour + time.Duration(hour.Minute())*time.Minute
+	return []turn{{begin, true}, {begin + f.outageFor, false}}, nil
 }
 
 // pace is how much real time goes by in a simulated time.
@@ -112,6 +145,7 @@ type simulation struct {
 	api      *simulator.API
 	hooks    *simulator.Webhooks
 	accepted atomic.Int64 // webhooks
+	turns    []turn       // that are yet to come
 	bar      *bar
 }
 
@@ -121,6 +155,9 @@ func (c *cli) runSimulate(ctx context.Context, f simulateFlags) (err error) {
 	}
 	s := &simulation{cli: c, simulateFlags: f, bar: newBar(c.talk)}
 	s.world = simulator.NewWorld(simulator.WorldConfig{Seed: f.seed, Source: f.source, Leavers: simulator.Style(f.style), Now: time.Now})
+	if s.turns, err = f.outage(); err != nil {
+		return err
+	}
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
@@ -240,11 +277,14 @@ func (s *simulation) play(ctx context.Context) (simulator.Stats, error) {
 	traffic := simulator.NewTraffic(s.world, s.days, simulator.PerDay(s.people), s.seed)
 	for begun := time.Now(); ; {
 		at, more := traffic.Next()
-		if !more {
-			close(done)
+		if !more && len(s.turns) > 0 {
+			at = s.turns[len(s.turns)-1].at
+		}
+		if (more || len(s.turns) > 0) && !s.reach(ctx, begun, tick.C, at) {
 			break
 		}
-		if !s.until(ctx, begun.Add(s.pace(at)), tick.C, at) {
+		if !more {
+			close(done)
 			break
 		}
 		traffic.Step()
@@ -259,6 +299,26 @@ func (s *simulation) play(ctx context.Context) (simulator.Stats, error) {
 			s.show(s.days)
 		}
 	}
+}
+
+// reach waits until so much simulated time is over; the outage begins and ends on the way. It returns false when the context ended first.
+func (s *simulation) reach(ctx context.Context, begun time.Time, tick <-chan time.Time, at time.Duration) bool {
+	for len(s.turns) > 0 && s.turns[0].at <= at {
+		next := s.turns[0]
+		if !s.until(ctx, begun.Add(s.pace(next.at)), tick, next.at) {
+			return false
+		}
+		s.turns = s.turns[1:]
+		s.hooks.SetDown(next.down)
+		s.api.SetDown(next.down)
+		s.bar.end()
+		if next.down {
+			s.say("an outage: webhooks are lost and the APIs answer 503, for %s of simulated time", s.outageFor)
+		} else {
+			s.say("the outage is over")
+		}
+	}
+	return s.until(ctx, begun.Add(s.pace(at)), tick, at)
 }
 
 // until waits for a time, and shows how far it is; false when the context ended first.

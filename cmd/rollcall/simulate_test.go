@@ -211,6 +211,24 @@ func TestASimulationTellsAReceiverAndItsAPITheSame(t *testing.T) {
 	}
 }
 
+func TestWhatHappensInAnOutageReachesNobodyUntilItIsOver(t *testing.T) {
+	t.Parallel()
+	url, came := signed(t)
+	s := simulating(t, "--url", url, "--people", "20", "--groups", "2", "--days", "2", "--minutes", "0.02", "--lag", "0s", "--seed", "5",
+		"--outage-at", "1/12:00", "--outage-for", "24h", "--keep")
+	key := s.says(`^the API's key is (\S+)$`)
+	address := s.says(`directory API at (\S+), 2 days`)
+	s.says("^an outage: webhooks are lost and the APIs answer 503, for 24h0m0s of simulated time$")
+	s.says("^the outage is over$")
+	s.says("^all is played; the API stays up until Ctrl-C$")
+	all, told := logOf(t, address, key), len(came())
+	s.end()
+	out, _ := s.ended(exitOK)
+	if !out.Finished || out.Lost == 0 || out.Events != len(all) || told != out.Events-out.Lost {
+		t.Errorf("%+v: %d are in the log, %d came; want all in the log, and some lost", out, len(all), told)
+	}
+}
+
 func TestASimulationEndsWhenItIsToldTo(t *testing.T) {
 	t.Parallel()
 	url, _ := signed(t)
