@@ -104,6 +104,7 @@ func TestTheStatusTellsOfAnOutageBeforeWhileAndAfterItLasts(t *testing.T) {
 func listen(t *testing.T, site *rig.Site, told []simulator.Delivery) {
 	t.Helper()
 	p := site.Serve(t, "receiver,worker", "sources.workos.poll.enabled=false")
+	p.AwaitReady(t)
 	accepted(t, site, p, told)
 	site.Settle(t)
 	allBound(t, site)
