@@ -116,6 +116,9 @@ func (f *findings) repair(ctx context.Context) error {
 	if err := f.confirm(ctx, Repairs, 0); err != nil {
 		return err
 	}
+	if err := f.confirmMembers(ctx); err != nil {
+		return err
+	}
 	return f.each(ctx, func(it Item) error {
 		if it.Action == Repairs {
 			err := f.r.enqueue(ctx, f.run.Source, it.Event, func() error { return f.stay(ctx) })
@@ -167,6 +170,45 @@ func (f *findings) lookUp(ctx context.Context, it Item) error {
 		return fmt.Errorf("%w: %s is one of them\nhint: it is tried again; if it stays so, tell the provider's support", ErrLacking, it.Register.User)
 	}
 	return nil
+}
+
+// confirmMembers asks for the groups of people who are to leave one because it does not list them: nobody counts the members of a group,
+// so that a listing of them which ends too early looks like a whole one. The guard bounds how many people they are.
+func (f *findings) confirmMembers(ctx context.Context) error {
+	groups := map[string]map[string]bool{} // by user
+	return f.each(ctx, func(it Item) error {
+		if it.Kind != store.ExtraMembership || it.Action != Repairs {
+			return nil
+		}
+		user := it.Register.User
+		if groups[user] == nil {
+			var err error
+			if groups[user], err = f.groupsOf(ctx, user); err != nil {
+				return err
+			}
+		}
+		if groups[user][it.Register.Group] {
+			return fmt.Errorf("%w: the members of group %s lack %s\nhint: it is tried again; if it stays so, tell the provider's support", ErrLacking, it.Register.Group, user)
+		}
+		return nil
+	})
+}
+
+// groupsOf are the groups that a user is in by the user's own listing; of one whom the provider does not know there are none.
+func (f *findings) groupsOf(ctx context.Context, user string) (map[string]bool, error) {
+	groups := map[string]bool{}
+	err := f.r.Listing.GroupsOf(ctx, user, func(_ context.Context, p provider.ListedPage) error {
+		for _, l := range p.Items {
+			if l.Group != nil {
+				groups[l.Group.ID] = true
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, provider.ErrNotListed) {
+		return nil, fmt.Errorf("list the groups of %s, whom one of them does not list: %w", user, err)
+	}
+	return groups, nil
 }
 
 // enqueue puts the repair into the queue, waiting while that is full or away: nobody else waits for it. It calls waits between two tries.

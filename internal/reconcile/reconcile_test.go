@@ -236,6 +236,25 @@ func TestGroupsThatTheProviderCountsAndDoesNotListStay(t *testing.T) {
 	})
 }
 
+// Nobody counts the members of a group, so that a listing of them which is cut short looks like a whole one.
+func TestWhoIsNoMemberByTheGroupAndIsByTheirOwnGroupsStopsEverything(t *testing.T) {
+	everywhere(t, directory.DecisionKeep, func(t *testing.T, r *rig) {
+		r.known("ada", "bob")
+		r.listing.teams["group_a"] = team{name: "A", members: []string{"user_ada", "user_bob"}}
+		r.fold(r.toldGroup(1, "group_a", false), r.member(1, "group_a", "user_ada", false), r.member(1, "group_a", "user_bob", false))
+		r.wantActive("ada", "bob", "ada/group_a", "bob/group_a")
+		r.listing.lonely = map[string]bool{"user_ada": true}
+		r.fails(reconcile.ErrLacking)
+		r.wantActive("ada", "bob", "ada/group_a", "bob/group_a")
+		r.listing.lonely = nil
+		r.listing.teams["group_a"] = team{name: "A", members: []string{"user_ada"}}
+		if run := r.repair(); run.Kinds[store.ExtraMembership].Repaired != 1 {
+			t.Errorf("Repair() = %+v, want the membership ended", run)
+		}
+		r.wantActive("ada", "bob", "ada/group_a")
+	})
+}
+
 func TestATombstoneThatIsListedAsActiveAsksUnlessItChangedLater(t *testing.T) {
 	everywhere(t, directory.DecisionKeep, func(t *testing.T, r *rig) {
 		r.known("old", "later", "same", "timeless")

@@ -55,6 +55,7 @@ type listing struct {
 	stale        time.Duration       // by which its pages of users are older
 	cut          string              // "users", "groups" or "members": that listing ends in an error, after a page
 	lacks        map[string]bool     // users whom the listing leaves out, and a look at one alone does not
+	lonely       map[string]bool     // users whom the members of groups leave out, and a look at their own groups does not
 	counted      int                 // users that it counts; 0 counts nothing
 	countedTeams int                 // groups that it counts at least
 	another      bool                // it lists an object of another directory
@@ -167,7 +168,9 @@ func (l *listing) Members(ctx context.Context, group string, page func(context.C
 	end := l.ask("members")
 	var items []provider.Listed
 	for _, id := range l.teams[group].members {
-		items = append(items, l.listedUser(id))
+		if !l.lonely[id] {
+			items = append(items, l.listedUser(id))
+		}
 	}
 	end()
 	return l.pages(ctx, "members", items, page)
