@@ -94,6 +94,9 @@ func (b *Binder) over(ctx context.Context, spared []store.SparedChange) (map[int
 
 // decidedOn reports whether an operator has ended the change's account by itself since a time.
 func (b *Binder) decidedOn(ctx context.Context, c store.ChangeRow, since time.Time) (bool, error) {
+	if face(c.Change).User == "" {
+		return false, nil // nobody whom a decision could name
+	}
 	found, err := b.Store.Events(ctx, store.EventFilter{
 		Source: c.Source, Directory: c.Directory, Subject: face(c.Change).User, Type: deprovisioned, Since: since, Limit: 1,
 	})
