@@ -13,7 +13,7 @@ import (
 // and, because those would be a blink of it, over seconds of ours, which are days of it.
 func TestAMonthOfLostRepeatedAndDisorderedWebhooksComesToWhatTheProviderHolds(t *testing.T) {
 	t.Parallel()
-	const people, groups, days, played, disorder = 5_000, 200, 30, 25 * time.Second, 3 * time.Second
+	const people, groups, days, played, disorder = 5_000, 200, 30, 20 * time.Second, 3 * time.Second
 	world := simulator.NewWorld(simulator.WorldConfig{Seed: 21, Now: time.Now})
 	p := newPulled(t, world, rig.Options{})
 	process := p.Serve(t, "receiver,worker")
