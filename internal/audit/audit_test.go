@@ -491,3 +491,27 @@ func TestAnAuditEndsWithItsContext(t *testing.T) {
 		t.Errorf("Run() = %+v, %v, want that the context ended", r, err)
 	}
 }
+
+func TestWhereNobodyWasComparedNothingIsClean(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		people  []string
+		unknown string
+	}{
+		"an application that lists nobody": {nil, "1 application.inventory.accounts lists no account"},
+		"tenants that are no organizations": {[]string{"ada", "bob"}, "2 no account is in a tenant that has a directory: the column tenant is what application.tenant gives, " +
+			"or with --by-organization the provider's id of the organization"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.ByOrganization = true
+			s.company.directory("d1", "org_9")
+			s.company.user("d1", "ada", "idp-ada", "inactive", 1)
+			for _, id := range c.people {
+				s.person(id, "idp-"+id)
+			}
+			s.says(nil, []string{c.unknown})
+		})
+	}
+}

@@ -22,6 +22,8 @@ const (
 	noID       = "application.inventory.accounts gives no external id for the row, and addresses are not looked at: --by-email does"
 	nothing    = "application.inventory.accounts gives neither an external id nor an address for the row"
 	incomplete = "a directory of its tenant could not be listed to its end"
+	noAccounts = "application.inventory.accounts lists no account"
+	allOutside = "no account is in a tenant that has a directory: the column tenant is what application.tenant gives, or with --by-organization the provider's id of the organization"
 	strangeIDs = "no value of the column external is an id that a directory lists: it is the directory's own id (idp_id) or the provider's id of the user"
 )
 
@@ -38,6 +40,12 @@ func (c *comparison) judge() {
 		if j.reason != "" {
 			c.unknown[j.reason]++
 		}
+	}
+	switch n := len(c.app.accounts); {
+	case n == 0:
+		c.unknown[noAccounts]++
+	case n == c.report.Outside && len(c.directories) > 0:
+		c.unknown[allOutside] += n
 	}
 	c.duplicates()
 }
