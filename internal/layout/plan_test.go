@@ -20,7 +20,7 @@ var rooms = map[string][]string{
 
 	"handlers":           {"internal/provider", "queue", "secrets", "verify"},
 	"handlers/admin":     {"handlers", "internal/store", "queue"},
-	"internal/poller":    {"internal/provider", "internal/store", "queue"},
+	"internal/poller":    {"internal/provider", "internal/provider/operator", "internal/provider/repair", "internal/store", "queue"},
 	"internal/worker":    {"internal/directory", "internal/provider", "internal/provider/operator", "internal/provider/repair", "internal/store", "queue"},
 	"internal/reconcile": {"internal/directory", "internal/provider", "internal/provider/repair", "internal/store", "queue"},
 	"internal/binder":    {"internal/directory", "internal/store", "verify"},

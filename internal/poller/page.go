@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rollcallhq/rollcall/internal/provider"
+	"github.com/rollcallhq/rollcall/internal/provider/operator"
+	"github.com/rollcallhq/rollcall/internal/provider/repair"
 	"github.com/rollcallhq/rollcall/internal/store"
 	"github.com/rollcallhq/rollcall/queue"
 )
@@ -70,11 +72,19 @@ func (r *reading) newPage(got provider.LogPage) *page {
 
 // delivery is the event as the receiver would queue it.
 func (r *reading) delivery(e provider.LogEvent) queue.Delivery {
-	d := queue.Delivery{Source: r.Source, ID: e.Key(), Directory: e.Directory, Origin: queue.Poll, Received: r.Now(), Body: e.Body}
+	d := queue.Delivery{Source: r.Source, ID: keyOf(e), Directory: e.Directory, Origin: queue.Poll, Received: r.Now(), Body: e.Body}
 	if d.ID != e.ID {
 		d.Directory = ""
 	}
 	return d
+}
+
+// keyOf is what the ledger will know the event by: an id that only Rollcall's own events have, it takes from nobody else.
+func keyOf(e provider.LogEvent) string {
+	if operator.IsID(e.ID) || repair.IsID(e.ID) {
+		e.ID = ""
+	}
+	return e.Key()
 }
 
 // late reports whether the event's webhook should have come: it is not of before the log was first read, nor only just made.

@@ -1,6 +1,7 @@
 package poller_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -556,6 +557,33 @@ func TestACursorThatIsMovedBackIsFollowed(t *testing.T) {
 		}
 		for _, e := range events {
 			r.wantOnce(e.ID)
+		}
+	})
+}
+
+func TestAnEventOfALogThatLooksLikeOneOfOursStopsNothing(t *testing.T) {
+	everywhere(t, 0, func(t *testing.T, r *rig) {
+		r.log.add(1)
+		for _, id := range []string{"reconcile_x", "operator_x"} {
+			e := r.log.add(1)[0]
+			r.log.do(func(l *providerLog) {
+				e.Body = bytes.Replace(e.Body, []byte(e.ID), []byte(id), 1)
+				e.ID = id
+				l.events[len(l.events)-1] = e
+			})
+		}
+		last := r.log.add(1)[0]
+		r.work()
+		r.poll()
+		r.caughtUp(last.ID)
+		parked := 0
+		for id, e := range r.ledger() {
+			if e.Outcome == store.Parked && strings.HasPrefix(id, "sha256:") {
+				parked++
+			}
+		}
+		if parked != 2 || r.holds("reconcile_x") || r.holds("operator_x") {
+			t.Errorf("the ledger holds %v, want two parked under their bodies' hashes", r.ledger())
 		}
 	})
 }
