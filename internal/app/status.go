@@ -70,6 +70,7 @@ func (l *looker) database(ctx context.Context) (err error) {
 		return err
 	}
 	l.lags(ctx)
+	l.expected()
 	if k.Directories, err = l.store.Tallies(ctx); err != nil {
 		return err
 	}
@@ -99,26 +100,67 @@ func (l *looker) lags(ctx context.Context) {
 	}
 }
 
-// runs notes the last comparison of each directory with its listing, and the last whole one before it if it was not whole.
+// runs notes the last comparison of each directory with its listing if it was not whole, and the last whole one, less what somebody
+// approved of since.
 func (l *looker) runs(ctx context.Context) error {
-	last, err := l.store.Runs(ctx, store.RunFilter{Last: true, Limit: statusMost})
+	last, err := l.store.Runs(ctx, store.RunFilter{Compares: true, Last: true, Limit: statusMost})
 	if err != nil {
 		return err
 	}
 	for _, run := range last {
-		l.look.Runs = append(l.look.Runs, run)
-		if run.Complete {
-			continue
+		if !run.Complete {
+			l.look.Runs = append(l.look.Runs, run)
 		}
-		before, err := l.store.Runs(ctx, store.RunFilter{Source: run.Source, Directory: run.Directory, Limit: statusMost})
-		if err != nil {
+	}
+	whole, err := l.store.Runs(ctx, store.RunFilter{Compares: true, Complete: true, Last: true, Limit: statusMost})
+	if err != nil {
+		return err
+	}
+	for _, run := range whole {
+		if err := l.approved(ctx, &run); err != nil {
 			return err
 		}
-		if i := slices.IndexFunc(before, func(r store.Run) bool { return r.Complete }); i >= 0 {
-			l.look.Runs = append(l.look.Runs, before[i])
+		l.look.Runs = append(l.look.Runs, run)
+	}
+	return nil
+}
+
+// approved counts as repaired what somebody approved of since the run. What was approved before it, it did not find.
+func (l *looker) approved(ctx context.Context, run *store.Run) error {
+	if run.Open() == 0 {
+		return nil
+	}
+	since, err := l.store.Runs(ctx, store.RunFilter{Source: run.Source, Directory: run.Directory, Limit: statusMost})
+	if err != nil {
+		return err
+	}
+	for _, other := range since {
+		if other.Trigger != store.TriggerApply || !other.Begun.After(run.Begun) {
+			continue
+		}
+		for kind, c := range run.Kinds {
+			for _, of := range []*int64{&c.Held, &c.Asked} {
+				n := min(*of, other.Kinds[kind].Repaired)
+				*of, c.Repaired = *of-n, c.Repaired+n
+			}
+			run.Kinds[kind] = c
 		}
 	}
 	return nil
+}
+
+// expected notes what the configuration has workers do. That nobody ever did it shows nowhere else.
+func (l *looker) expected() {
+	l.look.Compared = map[string]time.Duration{}
+	for _, name := range slices.Sorted(maps.Keys(l.config.Sources)) {
+		s := l.config.Sources[name]
+		if s.Polled() {
+			l.look.Polled = append(l.look.Polled, name)
+		}
+		if s.API.Key != "" && s.Reconcile.Enabled {
+			l.look.Compared[name] = s.Reconcile.Every
+		}
+	}
 }
 
 func (l *looker) ended(ctx context.Context) error {

@@ -34,23 +34,24 @@ type Reason struct {
 
 // What is too long, or too old.
 const (
-	queueStands   = time.Minute      // that a delivery waits in the queue
-	leaverWaits   = time.Minute      // that a leaver's change waits for the application
-	leaverSlow    = 5 * time.Minute  // from a leaver's event to its effect
-	bindingStands = 5 * time.Minute  // that a change waits for the application
-	providerLate  = 5 * time.Minute  // from an event's time to its coming, as a rule
-	foldingLate   = 10 * time.Second // from its coming to its being folded, as a rule
-	pollBehind    = 5 * time.Minute  // that the log was not read to its end
-	pollLost      = 2 * time.Hour
-	lately        = 24 * time.Hour
-	reconcileLate = 26 * time.Hour // since a directory was compared with its listing
-	secretOld     = 365 * 24 * time.Hour
-	queueNearFull = 80 // percent
+	queueStands    = time.Minute      // that a delivery waits in the queue
+	leaverWaits    = time.Minute      // that a leaver's change waits for the application
+	leaverSlow     = 5 * time.Minute  // from a leaver's event to its effect
+	bindingStands  = 5 * time.Minute  // that a change waits for the application
+	providerLate   = 5 * time.Minute  // from an event's time to its coming, as a rule
+	foldingLate    = 10 * time.Second // from its coming to its being folded, as a rule
+	pollBehind     = 5 * time.Minute  // that the log was not read to its end
+	pollLost       = 2 * time.Hour
+	lately         = 24 * time.Hour
+	reconcileLate  = 26 * time.Hour // since a directory was compared with its listing, where reconcile.every is a day or less
+	reconcileTakes = 2 * time.Hour  // more than reconcile.every
+	secretOld      = 365 * 24 * time.Hour
+	queueNearFull  = 80 // percent
 )
 
 // rules are all that is judged.
 var rules = []func(Look) reasons{
-	queue, durability, leavers, slowLeavers, ended, follows, broken, failing, backlog, links, probes, polls, reconciled, drift, dead, lags, secrets, inventory,
+	queue, durability, leavers, slowLeavers, ended, follows, broken, failing, backlog, links, probes, polls, reconciled, neverCompared, drift, dead, lags, secrets, inventory,
 }
 
 // Judge says what a look means. What was not seen is not judged: see Look.Unseen.

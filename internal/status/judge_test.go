@@ -133,6 +133,29 @@ var cases = map[string]struct {
 		l.Runs[0].Ended = ago(30 * time.Hour)
 		l.Runs = append([]store.Run{{Scope: acme, Ended: ago(time.Hour), Reason: "the listing was cut short"}}, l.Runs...)
 	}, []Reason{{Yellow, "directory acme was last 30h ago compared with its whole listing: the listing was cut short", "workers compare it again by themselves; `rollcall reconcile plan acme` looks now"}}},
+	"a log was never read": {func(l *Look) { l.Polled = []string{"okta", "workos"} }, []Reason{
+		{Yellow, "the log of okta was never read", "is a worker up whose configuration has sources.okta.api.key? `rollcall doctor`"},
+	}},
+	"somebody holds a log and never read it": {func(l *Look) {
+		l.Polled, l.Polls = []string{"workos"}, []store.Poll{{Source: "workos", Holder: "a", Until: now.Add(time.Minute), Now: now}}
+	}, []Reason{
+		{Yellow, "the log of workos was never read", "is a worker up whose configuration has sources.workos.api.key? `rollcall doctor`"},
+	}},
+	"nobody ever compared a directory": {func(l *Look) { l.Runs, l.Compared = nil, map[string]time.Duration{"workos": time.Hour} }, []Reason{
+		{Yellow, "directory acme was never compared with its listing", "is a worker up whose configuration has sources.workos.api.key? `rollcall doctor`"},
+	}},
+	"nobody is to compare it": {func(l *Look) { l.Runs = nil }, nil},
+	"a directory that ended was never compared": {func(l *Look) {
+		l.Runs, l.Compared, l.Directories[0].Removed = nil, map[string]time.Duration{"workos": 0}, true
+	}, nil},
+	"a directory is compared every three days, to the edge": {func(l *Look) {
+		l.Runs[0].Ended, l.Compared = ago(74*time.Hour), map[string]time.Duration{"workos": 72 * time.Hour}
+	}, nil},
+	"a plan found what nobody repaired": {func(l *Look) {
+		l.Runs[0].Kinds = map[store.DriftKind]store.DriftCount{store.ShouldBeInactive: {Found: 3}}
+	}, []Reason{
+		{Red, "3 of should be inactive by the listing of acme, and not repaired", "`rollcall reconcile plan acme` shows them, `reconcile apply` approves of their repair"},
+	}},
 	"a directory was never compared": {func(l *Look) { l.Runs[0].Complete, l.Runs[0].Reason = false, "the listing was cut short" }, []Reason{
 		{Yellow, "directory acme was never compared with its whole listing: the listing was cut short", "workers compare it again by themselves; `rollcall reconcile plan acme` looks now"},
 	}},

@@ -20,7 +20,9 @@ type Look struct {
 	Directories []store.DirectoryTally //
 	Ended       []Ended                // directories that the provider deleted, and that nobody decided on
 	Polls       []store.Poll
-	Runs        []store.Run // the last of each directory that was complete, and the last one if it was not
+	Polled      []string                 // sources whose log is to be read
+	Runs        []store.Run              // the last of each directory that was complete, and the last one if it was not
+	Compared    map[string]time.Duration // by source, how often its directories are to be compared
 	Dead        []store.DeadTally
 	Backlog     store.Backlog
 	Broken      []Broken

@@ -2,6 +2,7 @@ package status
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,6 +146,11 @@ func probes(l Look) (r reasons) {
 
 // polls judges how far the providers' logs are read.
 func polls(l Look) (r reasons) {
+	for _, source := range l.Polled {
+		if i := slices.IndexFunc(l.Polls, func(p store.Poll) bool { return p.Source == source }); i < 0 || l.Polls[i].Moves == 0 && l.Polls[i].CaughtUp.IsZero() && l.Polls[i].Error == "" {
+			r.add(Yellow, "is a worker up whose configuration has sources."+source+".api.key? `rollcall doctor`", "the log of %s was never read", source)
+		}
+	}
 	for _, p := range l.Polls {
 		behind := l.age(p.CaughtUp)
 		if p.CaughtUp.IsZero() {
@@ -180,7 +186,7 @@ func reconciled(l Look) (r reasons) {
 	said := map[directory.Scope]bool{}
 	for _, run := range l.Runs {
 		t := last[run.Scope]
-		if said[run.Scope] || l.age(t) <= reconcileLate && !t.IsZero() || t.IsZero() && run.Ended.IsZero() {
+		if said[run.Scope] || l.age(t) <= l.comparedWithin(run.Source) && !t.IsZero() || t.IsZero() && run.Ended.IsZero() {
 			continue
 		}
 		said[run.Scope] = true
@@ -193,6 +199,22 @@ func reconciled(l Look) (r reasons) {
 	return r
 }
 
+// neverCompared judges directories of which no comparison was ever begun, though somebody should.
+func neverCompared(l Look) (r reasons) {
+	for _, d := range l.Directories {
+		_, asked := l.Compared[d.Source]
+		if asked && !d.Removed && !d.Ended && !slices.ContainsFunc(l.Runs, func(run store.Run) bool { return run.Scope == d.Scope }) {
+			r.add(Yellow, "is a worker up whose configuration has sources."+d.Source+".api.key? `rollcall doctor`", "directory %s was never compared with its listing", name(d.Name, d.Directory))
+		}
+	}
+	return r
+}
+
+// comparedWithin is how old the last comparison of a source's directories may be.
+func (l Look) comparedWithin(source string) time.Duration {
+	return max(reconcileLate, l.Compared[source]+reconcileTakes)
+}
+
 // drift judges what a comparison found and did not repair.
 func drift(l Look) (r reasons) {
 	for _, run := range l.Runs {
@@ -201,7 +223,7 @@ func drift(l Look) (r reasons) {
 		}
 		for _, kind := range store.DriftKinds {
 			n := run.Kinds[kind]
-			open := n.Asked + n.Held
+			open := n.Found - n.Repaired // of a plan all of it
 			if open == 0 {
 				continue
 			}

@@ -107,6 +107,7 @@ type DriftCount struct {
 type RunFilter struct {
 	ID, Source, Directory string
 	Repairs               bool // neither plans nor what applied one
+	Compares              bool // not what applied a plan, which lists nothing
 	Complete              bool
 	Last                  bool // only the newest of these of each directory
 	Limit                 int  // 0 is 50

@@ -386,12 +386,26 @@ func testRuns(t *testing.T, b Backend) {
 	if err := errors.Join(s.EndRun(t.Context(), short), s.BeginRun(t.Context(), plan, at(10)), s.EndRun(t.Context(), plan)); err != nil {
 		t.Fatal(err)
 	}
+	testRunFilters(t, s)
+	apply := run("apply", 6)
+	apply.Trigger, apply.Complete, apply.Ended = store.TriggerApply, true, at(7)
+	if err := errors.Join(s.BeginRun(t.Context(), apply, at(10)), s.EndRun(t.Context(), apply)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Runs(t.Context(), store.RunFilter{Last: true, Compares: true}); err != nil || len(got) != 1 || got[0].ID != "plan" {
+		t.Errorf("Runs() of the last that compares = %+v, %v, want the plan", got, err)
+	}
+}
+
+func testRunFilters(t *testing.T, s store.Store) {
+	t.Helper()
 	for what, c := range map[string]struct {
 		filter store.RunFilter
 		want   string
 	}{
 		"last": {store.RunFilter{Last: true}, "plan"}, "last that repairs": {store.RunFilter{Last: true, Repairs: true}, "short"},
 		"last that repairs and is complete": {store.RunFilter{Last: true, Repairs: true, Complete: true}, "whole"},
+		"last that compares":                {store.RunFilter{Last: true, Compares: true}, "plan"},
 	} {
 		if got, err := s.Runs(t.Context(), c.filter); err != nil || len(got) != 1 || got[0].ID != c.want {
 			t.Errorf("Runs() of the %s = %+v, %v, want %s", what, got, err, c.want)

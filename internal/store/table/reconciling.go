@@ -255,6 +255,9 @@ func (r Reconciling) Runs(ctx context.Context, f store.RunFilter) ([]store.Run, 
 	if f.Repairs {
 		such += " AND n.trigger NOT IN ('" + store.TriggerPlan + "', '" + store.TriggerApply + "')"
 	}
+	if f.Compares {
+		such += " AND n.trigger <> '" + store.TriggerApply + "'"
+	}
 	if f.Complete {
 		such += " AND n.complete"
 	}
