@@ -134,6 +134,9 @@ func (r *Reconciler) compare(ctx context.Context, run *store.Run, act func(*find
 	if err := s.list(ctx, listed.ID); err != nil {
 		return err
 	}
+	if known, err = r.mayStill(ctx, run.Scope); err != nil {
+		return err
+	}
 	c, err := r.Store.Compare(ctx, run.ID, directory.At(run.Fence))
 	if err != nil {
 		return err
@@ -200,6 +203,19 @@ func mayBeCompared(listed provider.ListedDirectory, known store.KnownDirectory) 
 		return fmt.Errorf("%w: it is %s at its provider\nhint: it is compared again once it is active there", ErrLeftAlone, listed.State)
 	}
 	return nil
+}
+
+// mayStill looks again at a directory that was listed: one that its provider took down meanwhile lists what it has not removed yet, and
+// what its end means is decided elsewhere.
+func (r *Reconciler) mayStill(ctx context.Context, scope directory.Scope) (known store.KnownDirectory, err error) {
+	listed, err := r.Listing.Directory(ctx, scope.Directory)
+	if err != nil {
+		return known, fmt.Errorf("look at directory %s again: %w", scope.Directory, err)
+	}
+	if known, err = r.Store.KnownDirectory(ctx, scope); err != nil {
+		return known, err
+	}
+	return known, mayBeCompared(listed, known)
 }
 
 // short says that the provider itself counts more users, or groups, than it listed; "" when it does not. It looks twice, because people

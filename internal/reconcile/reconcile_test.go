@@ -425,6 +425,22 @@ func TestADirectoryThatIsNotActiveAtItsProviderIsLeftAlone(t *testing.T) {
 	})
 }
 
+func TestADirectoryThatEndsWhileItIsListedIsLeftAlone(t *testing.T) {
+	for name, ends := range map[string]func(r *rig){
+		"its provider takes it down": func(r *rig) { r.listing.state = "deleting" },
+		"an event says so":           func(r *rig) { r.fold(r.toldDirectory(5, true)); r.settle() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			everywhere(t, directory.DecisionKeep, func(t *testing.T, r *rig) {
+				r.known("ada", "bob")
+				delete(r.listing.users, "user_ada") // its people go first
+				r.listing.during = func() { ends(r) }
+				r.fails(reconcile.ErrLeftAlone)
+			})
+		})
+	}
+}
+
 func TestOfTwoRunsAtOnceOneIsRefused(t *testing.T) {
 	everywhere(t, directory.DecisionKeep, func(t *testing.T, r *rig) {
 		r.known("ada")
