@@ -30,18 +30,42 @@ type findings struct {
 	holdLosers  string // why no memberships and groups are taken away
 }
 
-// guard decides whether what would be taken away is too much for nobody to have said it.
-func (f *findings) guard() {
+// guard decides whether what would be taken away is too much for nobody to have said it, now or in many runs of a day.
+func (f *findings) guard(ctx context.Context) error {
 	g, c := f.r.Guard, f.compared
+	before, err := f.r.ended(ctx, f.run)
+	if err != nil {
+		return err
+	}
 	why := f.short // the better reason where there are both: whom a listing lacks nobody should approve
-	if g.Exceeded(c.Leavers, c.Active) {
-		exceeded := fmt.Sprintf("%d of %d active accounts would end, which is more than the guard allows", c.Leavers, c.Active)
-		why = strings.TrimPrefix(why+"; "+exceeded, "; ")
+	if c.Leavers > 0 && g.Exceeded(c.Leavers+before, c.Active+before) {
+		exceeded := fmt.Sprintf("%d of %d active accounts would end", c.Leavers, c.Active)
+		if before > 0 {
+			exceeded += fmt.Sprintf(", after %d within a day", before)
+		}
+		why = strings.TrimPrefix(why+"; "+exceeded+", which is more than the guard allows", "; ")
 	}
 	f.holdLeavers = why
 	if g.Exceeded(c.Losers, c.Active) {
 		f.holdLosers = fmt.Sprintf("%d of %d active accounts would lose a group, which is more than the guard allows", c.Losers, c.Active)
 	}
+	return nil
+}
+
+const (
+	guardSpan = 24 * time.Hour // in which the guard counts who was ended by listings alone
+	guardRuns = 2000           // more than begin in that time
+)
+
+// ended is how many accounts of the run's directory earlier runs ended by themselves within the guard's span.
+func (r *Reconciler) ended(ctx context.Context, run *store.Run) (n int64, err error) {
+	runs, err := r.Store.Runs(ctx, store.RunFilter{Source: run.Source, Directory: run.Directory, Repairs: true, Limit: guardRuns})
+	for _, earlier := range runs {
+		if earlier.ID != run.ID && earlier.Begun.After(run.Begun.Add(-guardSpan)) {
+			n += earlier.Kinds[store.ShouldBeInactive].Repaired
+		}
+	}
+	return n, err
 }
 
 // guarded holds what a guard stops.

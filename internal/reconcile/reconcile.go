@@ -67,7 +67,7 @@ func New(c Config) *Reconciler {
 	return &Reconciler{Config: c}
 }
 
-// Guard bounds what a comparison may take away by itself. Nobody said that these people left: their directory does not list them.
+// Guard bounds what the comparisons of a day may take away by themselves. Nobody said that these people left: their directory does not list them.
 type Guard struct {
 	Accounts int // more people than this
 	Percent  int // or more than this part of the directory's active accounts
@@ -148,8 +148,9 @@ func (r *Reconciler) compare(ctx context.Context, run *store.Run, act func(*find
 		run.Complete = false
 		return err
 	}
-	f.guard()
-	err = act(f)
+	if err = f.guard(ctx); err == nil {
+		err = act(f)
+	}
 	run.Kinds = f.counts
 	if err != nil {
 		run.Complete = false

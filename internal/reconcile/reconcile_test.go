@@ -126,6 +126,26 @@ func TestAListingThatLacksPeopleStopsAtTheGuardAndNamesIt(t *testing.T) {
 	})
 }
 
+func TestManyRunsTakeNoMoreInADayThanTheGuardAllows(t *testing.T) {
+	everywhere(t, directory.DecisionKeep, func(t *testing.T, r *rig) {
+		r.known(many(40)...)
+		r.hires(2, "new")
+		gone := func(from, to int) store.Run {
+			for _, name := range many(40)[from:to] {
+				delete(r.listing.users, "user_"+name)
+			}
+			return r.repair()
+		}
+		if run := gone(0, 4); run.Kinds[store.ShouldBeInactive].Repaired != 4 || run.Reason != "" {
+			t.Fatalf("the first run says %q and did %+v, want four people out", run.Reason, run.Kinds)
+		}
+		run := gone(4, 8)
+		if want := "4 of 37 active accounts would end, after 4 within a day, which is more than the guard allows: held until somebody approves it"; run.Reason != want || run.Kinds[store.ShouldBeInactive].Held != 4 {
+			t.Errorf("the second run says %q and did %+v, want %q", run.Reason, run.Kinds, want)
+		}
+	})
+}
+
 func TestTheGuardHasItsEdges(t *testing.T) {
 	t.Parallel()
 	g := reconcile.Guard{Accounts: 50, Percent: 10, Floor: 5}
