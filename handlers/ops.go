@@ -30,8 +30,16 @@ type Check struct {
 	Probe func(ctx context.Context) error
 }
 
+// What an answer to the operator's machinery says of whose process it is. The public listener says nothing of it.
+const (
+	EnvironmentHeader = "Rollcall-Environment"
+	ConfigHeader      = "Rollcall-Config" // the configuration's digest
+)
+
 // Ops answers the operator's machinery: /livez, /readyz, /metrics. It is an http.Handler.
 type Ops struct {
+	Environment, Config string // said in every answer; set before the first, if at all
+
 	echo     *echo.Echo
 	checks   []Check
 	draining atomic.Bool
@@ -51,7 +59,14 @@ func NewOps(checks []Check, metrics prometheus.Gatherer) *Ops {
 }
 
 // ServeHTTP implements http.Handler.
-func (o *Ops) ServeHTTP(w http.ResponseWriter, req *http.Request) { o.echo.ServeHTTP(w, req) }
+func (o *Ops) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	for header, value := range map[string]string{EnvironmentHeader: o.Environment, ConfigHeader: o.Config} {
+		if value != "" {
+			w.Header().Set(header, value)
+		}
+	}
+	o.echo.ServeHTTP(w, req)
+}
 
 // Drain makes the process unready for good.
 func (o *Ops) Drain() { o.draining.Store(true) }

@@ -106,6 +106,7 @@ func (a *App) build(ctx context.Context) (err error) {
 func (a *App) listen(ctx context.Context) error {
 	c := a.config.Public
 	a.ops = handlers.NewOps(a.checks(), a.registry)
+	a.ops.Environment, a.ops.Config = a.config.Environment, a.config.Digest()
 	servers := handlers.ServersConfig{
 		OpsAddress: a.config.Ops.Address, Ops: a.ops, AdminAddress: a.config.Admin.Address, Admin: admin.New(),
 		DrainDelay: c.DrainDelay, Shutdown: c.Shutdown, Log: a.log,

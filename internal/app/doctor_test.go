@@ -93,13 +93,36 @@ func TestTheDoctorFindsAllWell(t *testing.T) {
 	p := run(t, embedded).ready() // and so it does while the process runs
 	public, ops := p.app.Addr("public").String(), p.app.Addr("ops").String()
 	p.c.Public.Address, p.c.Ops.Address = public, ops
-	if text, _ := finding(t, p.c, "ports"); text != public+", "+ops+" held by the rollcall that runs" {
+	edited := ", with another configuration (digest " + embedded.Digest() + "; this one is " + p.c.Digest() + ")" // its ports were not named
+	if text, _ := finding(t, p.c, "ports"); text != public+", "+ops+" held by the rollcall that runs"+edited {
 		t.Errorf("of ports that the process has the doctor says %q", text)
 	}
 	for _, f := range Doctor(t.Context(), p.c, "v0") {
 		if f.Err != nil {
 			t.Errorf("beside the process: %s: %v", f.Name, f.Err)
 		}
+	}
+}
+
+func TestTheDoctorTellsAnotherRollcallFromItsOwn(t *testing.T) {
+	t.Parallel()
+	p := run(t, testConfig(t)).ready()
+	public, ops := p.app.Addr("public").String(), p.app.Addr("ops").String()
+	other := migrated(t, testConfig(t))
+	other.Environment, other.Public.Address, other.Ops.Address = "trial", public, ops
+	text, ok := finding(t, other, "ports")
+	if ok {
+		t.Errorf("of ports that another rollcall has the doctor says that all is well: %q", text)
+	}
+	wants(t, "doctor", text, "public.address: "+public+" is held by another rollcall (environment "+p.c.Environment+")", "\nhint: ")
+	for _, path := range []string{"/livez", "/readyz"} {
+		at, err := AskProcess(t.Context(), "http://"+ops+path)
+		if err != nil || at.Environment != p.c.Environment || at.Digest != p.c.Digest() {
+			t.Errorf("%s is of environment %q and digest %q, %v; want the process's", path, at.Environment, at.Digest, err)
+		}
+	}
+	if at, err := AskProcess(t.Context(), "http://"+public+"/webhooks/workos"); err != nil || at.Environment != "" || at.Digest != "" {
+		t.Errorf("the public listener answers with environment %q and digest %q, %v; want neither", at.Environment, at.Digest, err)
 	}
 }
 
