@@ -9,12 +9,14 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rollcallhq/rollcall/handlers"
 	"github.com/rollcallhq/rollcall/internal/config"
+	"github.com/rollcallhq/rollcall/internal/status"
 	"github.com/rollcallhq/rollcall/internal/testenv"
 )
 
@@ -119,6 +121,15 @@ func TestTheDoctorTellsAnotherRollcallFromItsOwn(t *testing.T) {
 		at, err := AskProcess(t.Context(), "http://"+ops+path)
 		if err != nil || at.Environment != p.c.Environment || at.Digest != p.c.Digest() {
 			t.Errorf("%s is of environment %q and digest %q, %v; want the process's", path, at.Environment, at.Digest, err)
+		}
+	}
+	other.Store = p.c.Store
+	for environment, want := range map[string]string{"trial": "whether a process runs: http://" + ops + "/readyz is held by another rollcall", p.c.Environment: ""} {
+		other.Environment = environment
+		look, err := LookAt(t.Context(), other, p.app.store.get(), true)
+		i := slices.IndexFunc(look.Unseen, func(u status.Unseen) bool { return u.What == "whether a process runs" })
+		if err != nil || (i >= 0) != (want != "") || i >= 0 && !strings.HasPrefix(look.Unseen[i].What+": "+look.Unseen[i].Why, want) {
+			t.Errorf("as %s: %v, and not seen is %v; want %q", environment, err, look.Unseen, want)
 		}
 	}
 	if at, err := AskProcess(t.Context(), "http://"+public+"/webhooks/workos"); err != nil || at.Environment != "" || at.Digest != "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ func LookAt(ctx context.Context, c config.Config, s store.Store, quick bool) (st
 	if err := l.database(ctx); err != nil {
 		return status.Look{}, err
 	}
+	l.process(ctx)
 	l.queue(ctx)
 	l.secrets(ctx)
 	if c.Application.Configured() {
@@ -151,11 +153,11 @@ func (l *looker) approved(ctx context.Context, run *store.Run) error {
 
 // expected notes what the configuration has workers do. That nobody ever did it shows nowhere else.
 func (l *looker) expected() {
-	l.look.Compared = map[string]time.Duration{}
+	l.look.Every, l.look.Compared = map[string]time.Duration{}, map[string]time.Duration{}
 	for _, name := range slices.Sorted(maps.Keys(l.config.Sources)) {
 		s := l.config.Sources[name]
 		if s.Polled() {
-			l.look.Polled = append(l.look.Polled, name)
+			l.look.Every[name] = s.Poll.Every
 		}
 		if s.API.Key != "" && s.Reconcile.Enabled {
 			l.look.Compared[name] = s.Reconcile.Every
@@ -213,6 +215,29 @@ func (l *looker) probes(ctx context.Context) error {
 	found, err := l.store.Findings(ctx, names)
 	l.look.Probes = status.Probes{Dirty: int(found[binder.Dirty]), Unknown: int(found[binder.Unknown])}
 	return err
+}
+
+// process asks the process of this configuration whether it is ready. Only one on this machine can be asked.
+func (l *looker) process(ctx context.Context) {
+	const what = "whether a process runs"
+	url, err := OpsURL(l.config.Ops.Address)
+	if err != nil {
+		l.unseen(what, err.Error())
+		return
+	}
+	url += "/readyz"
+	ctx, cancel := context.WithTimeout(ctx, eachWithin)
+	defer cancel()
+	switch p, err := AskProcess(ctx, url); {
+	case err != nil:
+		l.unseen(what, "nothing answers at "+url)
+	case p.Environment == "":
+		l.unseen(what, "what answers at "+url+" does not say that it is a rollcall")
+	case p.Other(l.config) != "":
+		l.unseen(what, url+" is held by "+p.Other(l.config))
+	case p.Status != http.StatusOK:
+		l.look.Unready = url
+	}
 }
 
 func (l *looker) queue(ctx context.Context) {

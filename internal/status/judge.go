@@ -41,6 +41,8 @@ const (
 	providerLate   = 5 * time.Minute  // from an event's time to its coming, as a rule
 	foldingLate    = 10 * time.Second // from its coming to its being folded, as a rule
 	pollBehind     = 5 * time.Minute  // that the log was not read to its end
+	pollIdle       = time.Minute      // that nobody was to read it
+	pollTurns      = 4                // how many times it was to be read, when they are longer than that
 	pollLost       = 2 * time.Hour
 	lately         = 24 * time.Hour
 	reconcileLate  = 26 * time.Hour // since a directory was compared with its listing, where reconcile.every is a day or less
@@ -51,7 +53,8 @@ const (
 
 // rules are all that is judged.
 var rules = []func(Look) reasons{
-	queue, durability, leavers, slowLeavers, ended, follows, broken, failing, backlog, links, probes, polls, reconciled, neverCompared, drift, dead, lags, secrets, inventory,
+	unready, queue, durability, leavers, slowLeavers, ended, follows, broken, failing, backlog, links, probes, unpolled, polls, reconciled, neverCompared, drift, dead, lags, secrets,
+	inventory,
 }
 
 // Judge says what a look means. What was not seen is not judged: see Look.Unseen.

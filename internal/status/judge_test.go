@@ -33,6 +33,7 @@ func fine() Look {
 		}},
 		Directories: []store.DirectoryTally{{Register: directory.Register{Scope: acme, Connection: directory.Connection{State: "linked"}}, Mode: store.Enforce}},
 		Polls:       []store.Poll{{Source: "workos", CaughtUp: ago(time.Minute), Holder: "a", Until: now.Add(time.Minute), Now: now, Missed: 4}},
+		Every:       map[string]time.Duration{"workos": 5 * time.Second},
 		Runs:        []store.Run{{Scope: acme, Begun: ago(2 * time.Hour), Ended: ago(time.Hour), Complete: true, Kinds: map[store.DriftKind]store.DriftCount{store.MissingAccount: {Found: 1, Repaired: 1}}}},
 		Dead:        []store.DeadTally{{Source: "workos", Class: "future", Deferred: 2}},
 		Backlog: store.Backlog{
@@ -121,6 +122,23 @@ var cases = map[string]struct {
 	"nobody polls": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Holder = ago(time.Hour), "" }, []Reason{
 		{Yellow, "nobody reads the log of workos, for 1h", "is a worker up? `rollcall doctor`"},
 	}},
+	"nobody polls, to the edge": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Holder = ago(time.Minute), "" }, nil},
+	"nobody polls any more": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Holder = ago(2*time.Minute), "" }, []Reason{
+		{Yellow, "nobody reads the log of workos, for 2m", "is a worker up? `rollcall doctor`"},
+	}},
+	"the log is read hourly": {func(l *Look) {
+		l.Every["workos"], l.Polls[0].CaughtUp, l.Polls[0].Holder = time.Hour, ago(2*time.Hour), ""
+	}, nil},
+	"the log was never read": {func(l *Look) { l.Polls = nil }, []Reason{
+		{Yellow, "the log of workos was never read", "is a worker up whose configuration has sources.workos.api.key? `rollcall doctor`"},
+	}},
+	"the log was never read, and somebody was to": {func(l *Look) { l.Polls[0] = store.Poll{Source: "workos", Now: now} }, []Reason{
+		{Yellow, "the log of workos was never read", "is a worker up whose configuration has sources.workos.api.key? `rollcall doctor`"},
+	}},
+	"the log is read for the first time": {func(l *Look) { l.Polls[0].CaughtUp, l.Polls[0].Paged = time.Time{}, ago(time.Second) }, nil},
+	"the process is not ready": {func(l *Look) { l.Unready = "http://127.0.0.1:9090/readyz" }, []Reason{
+		{Yellow, "the process is not ready, by http://127.0.0.1:9090/readyz", "`rollcall health` says why"},
+	}},
 	"the log is long": {func(l *Look) { l.Polls[0].CaughtUp = ago(time.Hour) }, []Reason{
 		{Yellow, "the log of workos was not read to its end for 1h", "the worker's log says how it goes on"},
 	}},
@@ -133,11 +151,11 @@ var cases = map[string]struct {
 		l.Runs[0].Ended = ago(30 * time.Hour)
 		l.Runs = append([]store.Run{{Scope: acme, Ended: ago(time.Hour), Reason: "the listing was cut short"}}, l.Runs...)
 	}, []Reason{{Yellow, "directory acme was last 30h ago compared with its whole listing: the listing was cut short", "workers compare it again by themselves; `rollcall reconcile plan acme` looks now"}}},
-	"a log was never read": {func(l *Look) { l.Polled = []string{"okta", "workos"} }, []Reason{
+	"a log was never read": {func(l *Look) { l.Every["okta"] = time.Second }, []Reason{
 		{Yellow, "the log of okta was never read", "is a worker up whose configuration has sources.okta.api.key? `rollcall doctor`"},
 	}},
 	"somebody holds a log and never read it": {func(l *Look) {
-		l.Polled, l.Polls = []string{"workos"}, []store.Poll{{Source: "workos", Holder: "a", Until: now.Add(time.Minute), Now: now}}
+		l.Polls = []store.Poll{{Source: "workos", Holder: "a", Until: now.Add(time.Minute), Now: now}}
 	}, []Reason{
 		{Yellow, "the log of workos was never read", "is a worker up whose configuration has sources.workos.api.key? `rollcall doctor`"},
 	}},

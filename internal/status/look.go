@@ -14,13 +14,14 @@ type Look struct {
 	At          time.Time // by the database's clock
 	Environment string
 
+	Unready     string // where this configuration's process says that it is not ready; empty when it is, or was not seen
 	Queue       Queue
 	Lags        []store.Lag            // of the last hour, and the worst of the last day
 	Leavers     []store.Leavers        // of the last day
 	Directories []store.DirectoryTally //
 	Ended       []Ended                // directories that the provider deleted, and that nobody decided on
 	Polls       []store.Poll
-	Polled      []string                 // sources whose log is to be read
+	Every       map[string]time.Duration // the sources whose log is to be read, and how often; 0 is as usual
 	Runs        []store.Run              // the last of each directory that was complete, and the last one if it was not
 	Compared    map[string]time.Duration // by source, how often its directories are to be compared
 	Dead        []store.DeadTally

@@ -2,6 +2,7 @@ package status
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -9,6 +10,13 @@ import (
 	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
+
+func unready(l Look) (r reasons) {
+	if l.Unready != "" {
+		r.add(Yellow, "`rollcall health` says why", "the process is not ready, by %s", l.Unready)
+	}
+	return r
+}
 
 func queue(l Look) (r reasons) {
 	q := l.Queue
@@ -144,13 +152,19 @@ func probes(l Look) (r reasons) {
 	return r
 }
 
-// polls judges how far the providers' logs are read.
-func polls(l Look) (r reasons) {
-	for _, source := range l.Polled {
-		if i := slices.IndexFunc(l.Polls, func(p store.Poll) bool { return p.Source == source }); i < 0 || l.Polls[i].Moves == 0 && l.Polls[i].CaughtUp.IsZero() && l.Polls[i].Error == "" {
+// unpolled judges logs that are to be read and never were.
+func unpolled(l Look) (r reasons) {
+	for _, source := range slices.Sorted(maps.Keys(l.Every)) {
+		i := slices.IndexFunc(l.Polls, func(p store.Poll) bool { return p.Source == source })
+		if i < 0 || cmp.Or(l.Polls[i].Paged, l.Polls[i].CaughtUp, l.Polls[i].Failed).IsZero() {
 			r.add(Yellow, "is a worker up whose configuration has sources."+source+".api.key? `rollcall doctor`", "the log of %s was never read", source)
 		}
 	}
+	return r
+}
+
+// polls judges how far the providers' logs are read.
+func polls(l Look) (r reasons) {
 	for _, p := range l.Polls {
 		behind := l.age(p.CaughtUp)
 		if p.CaughtUp.IsZero() {
@@ -160,12 +174,14 @@ func polls(l Look) (r reasons) {
 		if behind > pollLost {
 			c = Red
 		}
+		turns := pollTurns * l.Every[p.Source]
+		idle, late := max(pollIdle, turns), max(pollBehind, turns)
 		switch {
-		case behind > pollBehind && p.Error != "":
+		case behind > late && p.Error != "":
 			r.add(c, "webhooks go on; what they miss comes late until it is read again", "the log of %s was not read to its end for %s: %s", p.Source, Short(behind), line(p.Error))
-		case behind > pollBehind && !p.Held():
+		case behind > idle && !p.Held():
 			r.add(c, "is a worker up? `rollcall doctor`", "nobody reads the log of %s, for %s", p.Source, Short(behind))
-		case behind > pollBehind:
+		case behind > late:
 			r.add(c, "the worker's log says how it goes on", "the log of %s was not read to its end for %s", p.Source, Short(behind))
 		}
 		if !p.Restarted.IsZero() && l.age(p.Restarted) < lately {
