@@ -119,14 +119,15 @@ func (c *cli) bindingsList() *cobra.Command {
 changes fail to take effect and why. It exits with 5 when something is broken or fails.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withBinder(cmd.Context(), func(_ config.Loaded, s store.Store, b *binder.Binder) error {
-				return c.listBindings(cmd.Context(), s, b)
+			return c.withBinder(cmd.Context(), func(l config.Loaded, s store.Store, b *binder.Binder) error {
+				return c.listBindings(cmd.Context(), s, b, app.PrepareInventory(cmd.Context(), l.Config, b.Database))
 			})
 		},
 	})
 }
 
-func (c *cli) listBindings(ctx context.Context, s store.Store, b *binder.Binder) error {
+// listBindings shows how everything fares; the listings are those that do not fit.
+func (c *cli) listBindings(ctx context.Context, s store.Store, b *binder.Binder, listings []binder.Problem) error {
 	broken := map[string]binder.Problem{}
 	for _, p := range b.Prepare(ctx) {
 		broken[p.Binding] = p
@@ -168,6 +169,11 @@ func (c *cli) listBindings(ctx context.Context, s store.Store, b *binder.Binder)
 			out = append(out, bindingJSON{Name: "", On: []string{string(f.Kind)}, State: binder.StateFailing, Error: f.Error, Waiting: f.Count, Since: optional(f.Since)})
 			t.add("-", binder.StateFailing, number(f.Count), string(f.Kind), strings.ReplaceAll(f.Error, "\nhint: ", "; "))
 		}
+	}
+	for _, p := range listings {
+		red++
+		out = append(out, bindingJSON{Name: p.Binding, On: []string{}, State: binder.StateBroken, Error: p.Error()})
+		t.add(p.Binding, binder.StateBroken, number(0), "", p.Error())
 	}
 	c.say("%d changes wait, %d are paused%s", backlog.Waiting[store.Bound]+backlog.Waiting[store.Posted], backlog.Paused[store.Bound], prefixed(", the oldest since ", oldest(backlog)))
 	if err := c.print(out, t); err != nil {

@@ -183,7 +183,7 @@ func TestABindingThatTakesNothingFromALeaverIsNamedByBindingsList(t *testing.T) 
 	if err := f.binder.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	err := c.listBindings(t.Context(), f.store, f.binder)
+	err := c.listBindings(t.Context(), f.store, f.binder, nil)
 	if exitCode(err) != 5 || !strings.Contains(err.Error(), "1 bindings are broken or fail") {
 		t.Errorf("bindings list = %v, which exits with %d; want 5", err, exitCode(err))
 	}

@@ -221,10 +221,23 @@ func PrepareApplication(ctx context.Context, c config.Config) ([]binder.Problem,
 	if err := db.SQL.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("reach the application's database: %w", err)
 	}
+	problems := append(b.Prepare(ctx), PrepareInventory(ctx, c, db)...)
 	if err := b.Markable(ctx); err != nil {
-		return append(b.Prepare(ctx), binder.Problem{Binding: "table of marks", Statement: 1, Message: err.Error()}), nil
+		problems = append(problems, binder.Problem{Binding: "table of marks", Statement: 1, Message: err.Error()})
 	}
-	return b.Prepare(ctx), nil
+	return problems, nil
+}
+
+// PrepareInventory returns the statements of the inventory that the application's database does not take, or that lack a
+// column, without running them.
+func PrepareInventory(ctx context.Context, c config.Config, db *binder.Database) (problems []binder.Problem) {
+	ctx, cancel := context.WithTimeout(ctx, eachWithin)
+	defer cancel()
+	a := inventory.Application{DB: db.SQL, Kind: db.Kind, Accounts: c.Application.Inventory.Accounts, Memberships: c.Application.Inventory.Memberships}
+	for _, f := range a.Prepare(ctx, c.Application.Tenant.SQL != "") {
+		problems = append(problems, binder.Problem{Binding: f.Statement, Message: f.Message})
+	}
+	return problems
 }
 
 // openApplication opens the application's database, waiting for its address as long as it takes; nil when the context ended.

@@ -18,11 +18,14 @@ import (
 // Problem is a statement that the application's database does not take.
 type Problem struct {
 	Binding   string // or "link.sql", "link.by_email", "tenant.sql", "protected", "probe" and its name
-	Statement int    // from 1
+	Statement int    // from 1; 0: the message says which
 	Message   string // the database's
 }
 
 func (p Problem) Error() string {
+	if p.Statement == 0 {
+		return p.Message
+	}
 	return fmt.Sprintf("%s, statement %d: %s", p.Binding, p.Statement, p.Message)
 }
 

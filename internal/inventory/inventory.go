@@ -57,26 +57,35 @@ const patience = 10 * 60 * 1000
 // them are of one moment, and nothing can be written: not even by a statement that would.
 func (a Application) Read(ctx context.Context, to Sink) error {
 	return a.readOnly(ctx, func(tx *sql.Tx) error {
-		var id, tenant, email, external, group, scope sql.NullString
-		protected := listing{name: "application.protected", sql: a.Protected, columns: []column{{name: "id", first: true, into: &id, needed: true}}}
-		if err := protected.each(ctx, tx, func() { to.Protected(id.String) }); err != nil {
+		var f fields
+		protected := listing{name: "application.protected", sql: a.Protected, columns: []column{{name: "id", first: true, into: &f.id, needed: true}}}
+		if err := protected.each(ctx, tx, func() { to.Protected(f.id.String) }); err != nil {
 			return err
 		}
-		accounts := listing{name: "application.inventory.accounts", sql: a.Accounts, columns: []column{
-			{name: "id", into: &id, needed: true}, {name: "tenant", into: &tenant}, {name: "email", into: &email}, {name: "external", into: &external},
-		}}
-		if err := accounts.each(ctx, tx, func() {
-			to.Account(Account{ID: id.String, Tenant: tenant.String, Email: email.String, External: external.String})
+		if err := a.accounts(&f).each(ctx, tx, func() {
+			to.Account(Account{ID: f.id.String, Tenant: f.tenant.String, Email: f.email.String, External: f.external.String})
 		}); err != nil {
 			return err
 		}
-		memberships := listing{name: "application.inventory.memberships", sql: a.Memberships, columns: []column{
-			{name: "user_id", into: &id, needed: true}, {name: "group_id", into: &group, needed: true, nullable: true}, {name: "directory_id", into: &scope},
-		}}
-		return memberships.each(ctx, tx, func() {
-			to.Membership(Membership{User: id.String, Group: group.String, Directory: scope.String})
+		return a.memberships(&f).each(ctx, tx, func() {
+			to.Membership(Membership{User: f.id.String, Group: f.group.String, Directory: f.scope.String})
 		})
 	})
+}
+
+// fields are those of a row.
+type fields struct{ id, tenant, email, external, group, scope sql.NullString }
+
+func (a Application) accounts(f *fields) listing {
+	return listing{name: "application.inventory.accounts", sql: a.Accounts, columns: []column{
+		{name: "id", into: &f.id, needed: true}, {name: "tenant", into: &f.tenant}, {name: "email", into: &f.email}, {name: "external", into: &f.external},
+	}}
+}
+
+func (a Application) memberships(f *fields) listing {
+	return listing{name: "application.inventory.memberships", sql: a.Memberships, columns: []column{
+		{name: "user_id", into: &f.id, needed: true}, {name: "group_id", into: &f.group, needed: true, nullable: true}, {name: "directory_id", into: &f.scope},
+	}}
 }
 
 // readOnly runs fn in a transaction that cannot write.
