@@ -60,6 +60,9 @@ func (c *cli) testBindings(ctx context.Context, dsn, organization, junit string)
 		return err
 	}
 	cases, err := app.Rehearse(ctx, l.Config, dsn, organization)
+	if errors.Is(err, rehearsal.ErrTenant) && junit != "" {
+		err = errors.Join(err, c.writeJUnit(junit, []rehearsal.Case{{Name: "the application has a tenant for the organization", Err: err}}))
+	}
 	if err != nil {
 		return err
 	}
@@ -79,7 +82,7 @@ func (c *cli) testBindings(ctx context.Context, dsn, organization, junit string)
 		}
 	}
 	if wrong > 0 {
-		return fmt.Errorf("%w: %d of %d situations\nhint: the lines above name the change that did not take effect, or what is left of somebody who left", errCheck, wrong, len(cases))
+		return fmt.Errorf("%w: %d of %d situations\nhint: the lines above name the statement, the change that did not take effect, or what is left of somebody who left", errCheck, wrong, len(cases))
 	}
 	c.say("%d situations, all well; nothing of it stays", len(cases))
 	if len(l.Config.Application.Rehearsal.SignIn) == 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/rollcallhq/rollcall/internal/app"
 	"github.com/rollcallhq/rollcall/internal/audit"
 	"github.com/rollcallhq/rollcall/internal/config"
+	"github.com/rollcallhq/rollcall/internal/rehearsal"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
@@ -47,6 +48,7 @@ var exitCodes = []struct {
 	{config.ErrInvalid, exitConfig},
 	{store.ErrNotFound, exitNotFound},
 	{errCheck, exitCheck},
+	{rehearsal.ErrTenant, exitCheck},
 	{errUntold, exitUntold},
 	{errWarn, exitWarn},
 	{audit.ErrApplication, exitUntold},

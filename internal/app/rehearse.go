@@ -48,7 +48,7 @@ func Rehearse(ctx context.Context, c config.Config, dsn, organization string, on
 			quiet.Application.Bindings = append(withoutPosts(c.Application.Bindings), signIn(c)...)
 			return NewBinder(quiet, s, db, zerolog.Nop(), nil)
 		},
-		Active: listed(c, db.Kind),
+		Active: listed(c, db.Kind), Tenants: c.Application.Tenant.SQL != "", Problems: PrepareInventory(ctx, c, db),
 	}
 	for _, r := range c.Application.Roles {
 		if n := min(len(r.Groups), 2); n > len(conf.RoleGroups) && len(r.Directories) == 0 {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rollcallhq/rollcall/internal/binder"
@@ -24,6 +23,8 @@ type Config struct {
 	Roles        directory.Roles  // the store's, too
 	Role         string           // a role that one or two groups give; empty: none does
 	RoleGroups   []string         // those groups' names
+	Tenants      bool             // the application has several
+	Problems     []binder.Problem // statements that are not the binder's, and do not fit the database
 	SignIn       []string         // bindings on no kind of change, by which people make something of their own
 	Only         []string         // the situations that are played, by name; nil: all that can be
 
@@ -51,7 +52,11 @@ type Step struct {
 	Probes []store.Verdict
 }
 
-// Run plays all situations, each on its own, and returns what came of each. Its error is that they could not be played.
+// ErrTenant says that the application knows no tenant for the organization, so that nobody of it can be played.
+var ErrTenant = errors.New("tenant.sql gives not one row")
+
+// Run plays all situations, each on its own, and returns what came of each. Where statements do not fit the database nothing
+// is played, and each of them is a case that failed. Its error is that the situations could not be played.
 func Run(ctx context.Context, c Config) (cases []Case, err error) {
 	within, end, err := undone(ctx, c.Database.SQL)
 	if err != nil {
@@ -64,8 +69,11 @@ func Run(ctx context.Context, c Config) (cases []Case, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if problems := b.Prepare(ctx); len(problems) > 0 {
-		return nil, problemsError(problems)
+	if problems := append(b.Prepare(ctx), c.Problems...); len(problems) > 0 {
+		return unfit(problems), nil
+	}
+	if err := c.hasTenant(ctx, b); err != nil {
+		return nil, err
 	}
 	for n, s := range situations {
 		if s.needs != nil && !s.needs(c) || len(c.Only) > 0 && !slices.Contains(c.Only, s.name) {
@@ -82,10 +90,23 @@ func Run(ctx context.Context, c Config) (cases []Case, err error) {
 	return cases, nil
 }
 
-func problemsError(problems []binder.Problem) error {
-	lines := make([]string, len(problems))
-	for i, p := range problems {
-		lines[i] = p.Error()
+// hasTenant reports that the application does not know the organization.
+func (c Config) hasTenant(ctx context.Context, b *binder.Binder) error {
+	if !c.Tenants {
+		return nil
 	}
-	return fmt.Errorf("the statements do not fit the database:\n  %s\nhint: mend them, or the schema, and try again", strings.Join(lines, "\n  "))
+	_, known, err := b.Tenant(ctx, c.Organization)
+	if err == nil && !known {
+		err = fmt.Errorf("%w for organization %q\nhint: --organization names one that this database has; docs/BINDINGS.md, \"Test them in your build\"", ErrTenant, c.Organization)
+	}
+	return err
+}
+
+// unfit makes a case of each statement that does not fit the database.
+func unfit(problems []binder.Problem) []Case {
+	cases := make([]Case, len(problems))
+	for i, p := range problems {
+		cases[i] = Case{Name: "the database takes " + p.Binding, Err: p}
+	}
+	return cases
 }
