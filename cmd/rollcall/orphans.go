@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/internal/app"
 	"github.com/rollcallhq/rollcall/internal/config"
 	"github.com/rollcallhq/rollcall/internal/inventory"
 	"github.com/rollcallhq/rollcall/internal/store"
@@ -179,7 +180,7 @@ orphan again. A second exemption of the same account replaces the first.`,
 				return err
 			}
 			e.AppID = args[0]
-			return c.withStore(cmd.Context(), func(s store.Store) error { return c.exempt(cmd.Context(), s, e) })
+			return c.withConfiguredStore(cmd.Context(), func(l config.Loaded, s store.Store) error { return c.exempt(cmd.Context(), l.Config, s, e) })
 		},
 	}
 	flags := cmd.Flags()
@@ -190,13 +191,60 @@ orphan again. A second exemption of the same account replaces the first.`,
 	return cmd
 }
 
-func (c *cli) exempt(ctx context.Context, s store.Store, e store.Exemption) error {
+func (c *cli) exempt(ctx context.Context, conf config.Config, s store.Store, e store.Exemption) error {
+	if e.Tenant == "" && conf.Application.Tenant.SQL != "" {
+		return fmt.Errorf("%w: --tenant is not set, and the application has several\nhint: `rollcall orphans` shows the tenant of each account that it finds", errUsage)
+	}
 	if err := s.SaveExemption(ctx, e); err != nil {
 		return err
 	}
 	c.say("%s%s is exempt until %s; %s answers for it", e.AppID, prefixed(" of tenant ", e.Tenant), when(e.Expires), e.Owner)
+	if conf.Application.Inventory.Accounts == "" {
+		return nil
+	}
+	switch listed, err := isListed(ctx, conf, e); {
+	case err != nil:
+		c.say("warning: whether there is such an account was not looked at: %v", err)
+	case !listed:
+		c.say("warning: application.inventory.accounts lists no account %s%s: the exemption is of nobody\nhint: `rollcall orphans unexempt` ends it; `rollcall orphans` shows ids and tenants",
+			e.AppID, prefixed(" of tenant ", e.Tenant))
+	}
 	return nil
 }
+
+// isListed reports whether the application lists the account that is exempt.
+func isListed(ctx context.Context, conf config.Config, e store.Exemption) (listed bool, err error) {
+	a, done, err := app.Inventory(ctx, conf)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	a.Memberships, a.Protected = "", ""
+	find := finding{exempt: e, tenants: a.Tenant != nil}
+	err = a.Read(ctx, &find)
+	return find.found, err
+}
+
+// finding looks for one account in a listing.
+type finding struct {
+	exempt  store.Exemption
+	tenants bool // there are several
+	found   bool
+}
+
+// Account implements inventory.Sink.
+func (f *finding) Account(a inventory.Account) {
+	if !f.tenants {
+		a.Tenant = ""
+	}
+	f.found = f.found || a.ID == f.exempt.AppID && a.Tenant == f.exempt.Tenant
+}
+
+// Protected implements inventory.Sink.
+func (f *finding) Protected(string) {}
+
+// Membership implements inventory.Sink.
+func (f *finding) Membership(inventory.Membership) {}
 
 // parseUntil reads a time to come: how long from now, or when.
 func parseUntil(text string, now time.Time) (time.Time, error) {
