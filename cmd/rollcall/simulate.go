@@ -137,6 +137,9 @@ func (f simulateFlags) pace(simulated time.Duration) time.Duration {
 	return time.Duration(float64(simulated) * f.minutes / (float64(f.days) * 24 * 60))
 }
 
+// attempts are as many as WorkOS makes of a webhook.
+const attempts = 6
+
 // simulation is a provider that is played.
 type simulation struct {
 	*cli
@@ -146,6 +149,7 @@ type simulation struct {
 	hooks    *simulator.Webhooks
 	accepted atomic.Int64 // webhooks
 	turns    []turn       // that are yet to come
+	givenUp  atomic.Int64
 	bar      *bar
 }
 
@@ -174,12 +178,17 @@ func (c *cli) runSimulate(ctx context.Context, f simulateFlags) (err error) {
 	case ctx.Err() != nil:
 		return nil // that is how it is ended
 	case failed != nil:
-		return fmt.Errorf("%d webhooks: %w\nhint: is the receiver running at %s, with the same secret?", stats.Failed, failed, s.url)
-	case f.keep:
-		c.say("all is played; the API stays up until Ctrl-C")
-		<-ctx.Done()
+		failed = fmt.Errorf("%d webhooks: %w\nhint: is the receiver running at %s, with the same secret?", stats.Failed, failed, s.url)
 	}
-	return nil
+	if !f.keep {
+		return failed
+	}
+	if failed != nil {
+		report(c.talk, failed) // the log tells of them all the same
+	}
+	c.say("all is played; the API stays up until Ctrl-C")
+	<-ctx.Done()
+	return failed
 }
 
 // connect makes the webhooks' sender, and the API.
@@ -203,10 +212,12 @@ func (s *simulation) connect(ctx context.Context) error {
 	faults := s.faults
 	faults.Seed, faults.Reorder = s.seed, s.pace(faults.Reorder)
 	s.hooks = &simulator.Webhooks{World: s.world, Faults: faults, Sender: &simulator.Sender{
-		URL: s.url, Client: client, Verifier: v, Key: key, Seed: s.seed, Concurrency: 8, Attempts: 6, // as many as WorkOS makes
+		URL: s.url, Client: client, Verifier: v, Key: key, Seed: s.seed, Concurrency: 8, Attempts: attempts,
 		OnAnswer: func(a simulator.Answer) {
 			if a.Accepted() {
 				s.accepted.Add(1)
+			} else if a.Attempt == attempts {
+				s.givenUp.Add(1)
 			}
 		},
 	}}
@@ -273,7 +284,8 @@ func (s *simulation) play(ctx context.Context) (simulator.Stats, error) {
 	}()
 	tick := time.NewTicker(s.bar.every())
 	defer tick.Stop()
-	s.world.FirstSync(s.people, s.groups, 3)
+	id := s.world.FirstSync(s.people, s.groups, 3)
+	s.say("directory %s of organization %s", id, s.world.Organization(id))
 	traffic := simulator.NewTraffic(s.world, s.days, simulator.PerDay(s.people), s.seed)
 	for begun := time.Now(); ; {
 		at, more := traffic.Next()
@@ -339,6 +351,6 @@ func (s *simulation) until(ctx context.Context, when time.Time, tick <-chan time
 
 func (s *simulation) show(day int) {
 	told := s.hooks.Stats()
-	s.bar.show(float64(day)/float64(s.days), fmt.Sprintf("day %d of %d: %d events, %d webhooks accepted, %d lost, %d requests to the API",
-		day, s.days, told.Events, s.accepted.Load(), told.Lost, s.api.Stats().Requests))
+	s.bar.show(float64(day)/float64(s.days), fmt.Sprintf("day %d of %d: %d events, %d webhooks accepted, %d lost, %d given up, %d requests to the API",
+		day, s.days, told.Events, s.accepted.Load(), told.Lost, s.givenUp.Load(), s.api.Stats().Requests))
 }

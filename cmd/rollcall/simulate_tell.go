@@ -71,7 +71,7 @@ func (s *simulation) tell(stats simulator.Stats, finished bool) error {
 			return fmt.Errorf("--truth: %w\nhint: it is a file that can be written", err)
 		}
 	}
-	if !finished {
+	if !finished && stats.Failed == 0 {
 		s.say("stopped before the end")
 	}
 	t := table{head: []string{"PEOPLE", "ACTIVE", "GROUPS", "MEMBERSHIPS", "EVENTS", "ACCEPTED", "LOST", "REPEATED", "GIVEN UP", "API REQUESTS"}}

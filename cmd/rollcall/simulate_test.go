@@ -252,6 +252,26 @@ func TestASimulationWithoutAReceiverSaysSo(t *testing.T) {
 	}
 }
 
+func TestASimulationThatIsKeptStaysWhenWebhooksAreGivenUp(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	s := simulating(t, "--url", server.URL, "--people", "2", "--groups", "0", "--days", "1", "--minutes", "0", "--lag", "0s", "--keep")
+	key := s.says(`^the API's key is (\S+)$`)
+	address := s.says(`events API and directory API at (\S+), `)
+	s.says(`^directory directory_\w+ of organization org_\w+$`)
+	s.says(`^day 1 of 1: [0-9]+ events, 0 webhooks accepted, 0 lost, [1-9][0-9]* given up, 0 requests to the API$`)
+	s.says("given up after 6 attempts: status 404")
+	s.says("^all is played; the API stays up until Ctrl-C$")
+	if log := logOf(t, address, key); len(log) == 0 {
+		t.Error("the log is empty, and webhooks were given up")
+	}
+	s.end()
+	if out, _ := s.ended(exitFailed); out.GivenUp == 0 || out.Finished {
+		t.Errorf("%+v: want webhooks that were given up", out)
+	}
+}
+
 func TestABarIsOneLineOfATerminal(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer

@@ -86,7 +86,7 @@ func failing(c *binder.Config) {
 		case "grant":
 			c.Bindings[i].Statements = []string{`INSERT INTO app_members (user_id, group_id) VALUES (@app_id, NULLIF(@group_id, 'group_bad')) ON CONFLICT DO NOTHING`}
 		case "join":
-			c.Bindings[i].Statements = append(b.Statements, `INSERT INTO app_members (user_id, group_id) SELECT id, NULLIF(name, 'bad') FROM app_users WHERE name = 'bad'`)
+			c.Bindings[i].Statements = append(slices.Clone(b.Statements), `INSERT INTO app_members (user_id, group_id) SELECT id, NULLIF(name, 'bad') FROM app_users WHERE name = 'bad'`)
 		case "leave":
 			c.Bindings[i].Statements = []string{`UPDATE app_users SET disabled = 1 WHERE id = @app_id AND disabled <> 7`}
 		}

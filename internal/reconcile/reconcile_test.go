@@ -313,7 +313,7 @@ func TestARemovedMembershipThatIsListedAsks(t *testing.T) {
 		}
 		r.fold(r.toldGroup(1, "eng", false), r.member(2, "eng", "user_ada", false), r.member(3, "eng", "user_ada", true), r.toldGroup(10, "back", true), r.member(2, "back", "user_ada", false),
 			r.toldGroup(10, "ended", true), r.member(2, "ended and back", "user_ada", false), r.toldGroup(3, "ended and back", true), r.toldGroup(4, "ended and back", false))
-		lines, file, _ := r.plan()
+		lines, _, _ := r.plan()
 		want := []string{
 			"repair missing_group: Back", "ask missing_group: Ended", "repair missing_membership: ada@example.com in Back", "ask missing_membership: ada@example.com in Ended",
 			"repair missing_membership: ada@example.com in Ended and back", "ask missing_membership: ada@example.com in Engineering", "repair missing_membership: bob@example.com in Engineering",
@@ -325,7 +325,7 @@ func TestARemovedMembershipThatIsListedAsks(t *testing.T) {
 		}
 		r.repair()
 		r.wantActive("ada", "bob", "bob/eng", "ada/back", "ada/ended and back")
-		_, file, _ = r.plan()
+		_, file, _ := r.plan()
 		r.apply(file)
 		r.wantActive("ada", "bob", "bob/eng", "ada/back", "ada/ended and back", "ada/eng", "ada/ended")
 		if lines, _, _ := r.plan(); len(lines) != 0 {

@@ -51,21 +51,20 @@ type listing struct {
 	users map[string]person
 	teams map[string]team
 
-	skew         time.Duration       // of its clock
-	stale        time.Duration       // by which its pages of users are older
-	cut          string              // "users", "groups" or "members": that listing ends in an error, after a page
-	lacks        map[string]bool     // users whom the listing leaves out, and a look at one alone does not
-	lonely       map[string]bool     // users whom the members of groups leave out, and a look at their own groups does not
-	counted      int                 // users that it counts; 0 counts nothing
-	countedTeams int                 // groups that it counts at least
-	another      bool                // it lists an object of another directory
-	during       func()              // called while users are listed
-	asked        map[string]int      // how often what was asked
-	gone         bool                // it knows no such directory
-	waitWith     chan struct{}       // users are listed once it is closed
-	reached      chan<- struct{}     // told then
-	failsFor     map[string]error    // looks at one user
-	groupsOf     map[string][]string // when it is another answer than the teams'
+	skew         time.Duration    // of its clock
+	stale        time.Duration    // by which its pages of users are older
+	cut          string           // "users", "groups" or "members": that listing ends in an error, after a page
+	lacks        map[string]bool  // users whom the listing leaves out, and a look at one alone does not
+	lonely       map[string]bool  // users whom the members of groups leave out, and a look at their own groups does not
+	counted      int              // users that it counts; 0 counts nothing
+	countedTeams int              // groups that it counts at least
+	another      bool             // it lists an object of another directory
+	during       func()           // called while users are listed
+	asked        map[string]int   // how often what was asked
+	gone         bool             // it knows no such directory
+	waitWith     chan struct{}    // users are listed once it is closed
+	reached      chan<- struct{}  // told then
+	failsFor     map[string]error // looks at one user
 }
 
 func newListing(now func() time.Time) *listing {

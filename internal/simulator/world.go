@@ -255,6 +255,18 @@ func (w *World) Counts() (c Counts) {
 	return c
 }
 
+// Organization is whose a directory is; empty when there is no such directory.
+func (w *World) Organization(directory string) string {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, r := range w.directories {
+		if r.id == directory {
+			return r.organization
+		}
+	}
+	return ""
+}
+
 // Directories returns the ids of those that did not end, oldest first.
 func (w *World) Directories() []string {
 	w.mu.RLock()

@@ -69,7 +69,7 @@ func TestTheRequestsAreThoseThatTheManualKnows(t *testing.T) {
 			}
 			got = s.requests()
 		})
-		if len(got) != 1 || got[0].Method != "GET" || got[0].line != want {
+		if len(got) != 1 || got[0].Method != http.MethodGet || got[0].line != want {
 			t.Errorf("asked %v, want once GET %s", got, want)
 			continue
 		}
