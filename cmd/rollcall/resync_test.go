@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,5 +200,38 @@ func TestABindingThatTakesNothingFromALeaverIsNamedByBindingsList(t *testing.T) 
 	}
 	if n := strings.Count(out.String(), "lock-out"); n != 2 {
 		t.Errorf("bindings list shows\n%swant the binding in one line, and named in why it fails", out.String())
+	}
+}
+
+// Whoever looks after a leaver whose access does not end reads why where the rest of their story is.
+func TestTheStoryOfALeaverSaysWhyTheirChangeWaits(t *testing.T) {
+	t.Parallel()
+	f := follows(t, store.Enforce, 1, `UPDATE people SET gone = 1 WHERE id = @app_id AND 1 = 0`, byExternalID)
+	if err := f.binder.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	c := &cli{out: &out, talk: new(bytes.Buffer)}
+	if err := c.showAccounts(t.Context(), f.store, store.AccountFilter{Limit: 10}, binder.Owners{}); err != nil {
+		t.Fatal(err)
+	}
+	_, waits, _ := strings.Cut(out.String(), "account.deactivated (waits)\n")
+	if want := regexp.MustCompile(`^ +because of .*\n +failed 1 time, is tried again 20\S+Z: .*lock-out touched no row of 1`); !want.MatchString(waits) {
+		t.Errorf("accounts show says\n%swant of the change that waits %s", out.String(), want)
+	}
+}
+
+// A binding that took effect is shown although another one of the same change fails: of a leaver, what is gone.
+func TestAStepThatWaitsSaysWhatTookEffectAlready(t *testing.T) {
+	t.Parallel()
+	var lines table
+	stepJSON{
+		Fails: &failureJSON{Attempts: 3, Error: "end-sessions: timeout\nhint: wait", Next: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)},
+		Ran:   []ranJSON{{Binding: "lock-out", Rows: 1}},
+	}.describe(&lines)
+	for _, want := range []string{"failed 3 times, is tried again 2026-11-24T09:00:00.000Z: end-sessions: timeout; wait", "took effect already: lock-out 1"} {
+		if !slices.ContainsFunc(lines.rows, func(row []string) bool { return row[1] == want }) {
+			t.Errorf("the step is shown as %q, want %q", lines.rows, want)
+		}
 	}
 }

@@ -22,6 +22,7 @@ type stepJSON struct {
 	Bound *boundJSON    `json:"bound,omitempty"` // absent while it waits
 	Ran   []ranJSON     `json:"ran,omitempty"`   // where the marks are in this database
 	Found []verdictJSON `json:"probes,omitempty"`
+	Fails *failureJSON  `json:"fails,omitempty"` // while it waits because it failed
 
 	untold bool // nobody follows the directory: nothing waits
 }
@@ -41,6 +42,13 @@ type verdictJSON struct {
 	Detail  string    `json:"detail,omitempty"`
 }
 
+// failureJSON is why a change waits that was tried.
+type failureJSON struct {
+	Attempts int       `json:"attempts"`
+	Error    string    `json:"error"`
+	Next     time.Time `json:"next"`
+}
+
 // storyLimit is how many changes of an account its story has.
 const storyLimit = 1000
 
@@ -56,6 +64,10 @@ func story(ctx context.Context, s store.Store, account directory.ID, owners bind
 		return nil, err
 	}
 	marks, err := s.Marks(ctx, nil, seqs)
+	if err != nil {
+		return nil, err
+	}
+	fails, err := failures(ctx, s, account)
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +97,27 @@ func story(ctx context.Context, s store.Store, account directory.ID, owners bind
 		}
 		out[i] = stepJSON{
 			changeJSON: changesOf(changes[i : i+1])[0], Owner: owners.Of(row.Change), Cause: causes[row.Event], Ran: ran[row.Seq], Found: found[row.Seq],
-			untold: untold,
+			Fails: fails[row.Seq], untold: untold,
 		}
 		if done, is := settled[row.Seq]; is {
 			out[i].Bound = &boundJSON{At: done.At, Result: done.Result, Rows: done.Rows, Digest: done.Digest}
+		}
+	}
+	return out, nil
+}
+
+// failures are why the account's changes fail that wait.
+func failures(ctx context.Context, s store.Store, account directory.ID) (map[int64]*failureJSON, error) {
+	out := map[int64]*failureJSON{}
+	for _, track := range []store.Track{store.Posted, store.Bound} { // of both, the statements' counts
+		waiting, err := s.Waiting(ctx, nil, track, []store.Lane{{Scope: account.Scope, Account: account.ID}})
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range waiting {
+			if w.Attempts > 0 {
+				out[w.Seq] = &failureJSON{Attempts: w.Attempts, Error: w.Error, Next: w.Next}
+			}
 		}
 	}
 	return out, nil
@@ -121,6 +150,12 @@ func (s stepJSON) describe(t *table) {
 	}
 	if b := s.Bound; b != nil && b.Result != store.ResultObserved {
 		t.add("", fmt.Sprintf("%s %s, %s%s%s", b.Result, when(b.At), counted(b.Rows, "row"), prefixed(", statements ", b.Digest), s.statements()))
+	}
+	if f := s.Fails; f != nil {
+		t.add("", fmt.Sprintf("failed %s, is tried again %s: %s", counted(int64(f.Attempts), "time"), when(f.Next), strings.ReplaceAll(f.Error, "\nhint: ", "; ")))
+		if len(s.Ran) > 0 {
+			t.add("", "took effect already"+s.statements())
+		}
 	}
 	for _, v := range s.Found {
 		t.add("", fmt.Sprintf("probe %s: %s %s%s", v.Probe, v.Verdict, when(v.At), prefixed(", ", v.Detail)))
