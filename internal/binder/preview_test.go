@@ -2,6 +2,7 @@ package binder_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
