@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,8 +79,9 @@ func (c *cli) changes() *cobra.Command {
 func (c *cli) changesList() *cobra.Command {
 	var f store.ChangeFilter
 	cmd := &cobra.Command{
-		Use: "list", Short: "List changes by their sequence", Args: cobra.NoArgs,
+		Use: "list", Short: "List the newest changes by their sequence, or with --after those that follow", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.Newest = !cmd.Flags().Changed("after")
 			return c.withStore(cmd.Context(), func(s store.Store) error { return c.listChanges(cmd.Context(), s, f) })
 		},
 	}
@@ -88,7 +90,7 @@ func (c *cli) changesList() *cobra.Command {
 	flags.StringVar(&f.Directory, "directory", "", "only changes of this `directory`")
 	flags.StringVar(&f.Account, "account", "", "only changes of the account with this `key`, its grants and roles")
 	flags.StringVar(&f.Event, "event", "", "only changes that this `event` caused")
-	flags.Int64Var(&f.After, "after", 0, "only changes after this `sequence`")
+	flags.Int64Var(&f.After, "after", 0, "only changes after this `sequence`, the oldest first; 0 is from the first")
 	flags.IntVar(&f.Limit, "limit", 50, "at most so many")
 	return c.outputFlag(cmd)
 }
@@ -100,7 +102,14 @@ func (c *cli) listChanges(ctx context.Context, s store.Store, f store.ChangeFilt
 	if err != nil {
 		return err
 	}
-	lines, err := linesOf(ctx, s, limited(c, rows, limit))
+	if f.Newest { // the one that was asked for to know whether there are more is the first
+		slices.Reverse(rows)
+	}
+	rows = limited(c, rows, limit)
+	if f.Newest {
+		slices.Reverse(rows)
+	}
+	lines, err := linesOf(ctx, s, rows)
 	if err != nil {
 		return err
 	}

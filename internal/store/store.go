@@ -209,6 +209,7 @@ type ChangeFilter struct {
 	Source, Directory, Account, Event string
 	After                             int64 // sequence
 	Limit                             int   // 0 is 50
+	Newest                            bool  // the last of them rather than the first; they come by their sequence all the same
 }
 
 // ChangeRow is a stored change.

@@ -693,6 +693,21 @@ func testReader(t *testing.T, b Backend) {
 			t.Errorf("%s: Events() = %d, %v, want %d", name, len(got), err, c.want)
 		}
 	}
+	all, err := s.Changes(t.Context(), store.ChangeFilter{})
+	if err != nil || len(all) < 3 {
+		t.Fatalf("Changes() = %d, %v, want 3 at least", len(all), err)
+	}
+	for name, c := range map[string]struct {
+		filter store.ChangeFilter
+		want   []store.ChangeRow
+	}{
+		"the first": {store.ChangeFilter{Limit: 2}, all[:2]}, "the newest": {store.ChangeFilter{Limit: 2, Newest: true}, all[len(all)-2:]},
+		"all, the newest": {store.ChangeFilter{Newest: true}, all}, "the newest after one": {store.ChangeFilter{Limit: 2, Newest: true, After: all[len(all)-2].Seq}, all[len(all)-1:]},
+	} {
+		if got, err := s.Changes(t.Context(), c.filter); err != nil || !slices.Equal(store.Seqs(got), store.Seqs(c.want)) {
+			t.Errorf("%s: Changes() has the sequences %v, %v, want %v", name, store.Seqs(got), err, store.Seqs(c.want))
+		}
+	}
 	for _, who := range []string{"idp-ada", "user_ada", "ada@EXAMPLE.com"} {
 		got, err := s.Accounts(t.Context(), store.AccountFilter{Who: who, Directory: "directory_1"})
 		if err != nil || len(got) != 1 || !slices.Equal(got[0].Groups, []store.GroupRow{{ID: "eng", Name: "ENG"}}) || !got[0].EffectivelyActive {

@@ -196,8 +196,16 @@ func (r Reader) Changes(ctx context.Context, f store.ChangeFilter) ([]store.Chan
 	q.equal("account_key", f.Account)
 	q.equal("event", f.Event)
 	q.and("seq > %s", f.After)
-	text, args := q.end("seq", f.Limit)
-	return list(ctx, r, "changes", text, args, ScanChange)
+	order := "seq"
+	if f.Newest {
+		order = "seq DESC"
+	}
+	text, args := q.end(order, f.Limit)
+	changes, err := list(ctx, r, "changes", text, args, ScanChange)
+	if f.Newest {
+		slices.Reverse(changes)
+	}
+	return changes, err
 }
 
 // Dump implements store.Reader.
