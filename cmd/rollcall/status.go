@@ -63,6 +63,9 @@ func (c *cli) printStatus(l status.Look) error {
 	case v.Color == status.Yellow:
 		return errWarn
 	case len(l.Unseen) > 0:
+		if len(l.Unseen) == 1 {
+			return fmt.Errorf("%w: 1 thing is not visible from here", errUntold)
+		}
 		return fmt.Errorf("%w: %d things are not visible from here", errUntold, len(l.Unseen))
 	}
 	return nil
@@ -210,16 +213,20 @@ func pollsTable(l status.Look) table {
 func restTable(l status.Look) table {
 	t := table{}
 	if q := l.Queue; q.Durability != "" {
-		t.add("queue", fmt.Sprintf("%d deliveries wait, the oldest since %s; %s, %s", q.Depth, orNone(since(l.At, q.Oldest)), q.Backend, q.Durability))
+		t.add("queue", fmt.Sprintf("%d deliveries wait%s; %s, %s", q.Depth, oldestSince(l.At, q.Oldest), q.Backend, q.Durability))
 	}
 	for _, track := range []store.Track{store.Bound, store.Posted} {
-		t.add("to be "+string(track), fmt.Sprintf("%d changes wait, the oldest since %s; %d paused", l.Backlog.Waiting[track], orNone(since(l.At, l.Backlog.Oldest[track])), l.Backlog.Paused[track]))
+		waiting, paused := l.Backlog.Waiting[track], l.Backlog.Paused[track]
+		if track == store.Posted && waiting == 0 && paused == 0 {
+			continue // of an application that takes no POSTs, as a rule
+		}
+		t.add("to be "+string(track), fmt.Sprintf("%d changes wait%s; %d paused", waiting, oldestSince(l.At, l.Backlog.Oldest[track]), paused))
 	}
 	for _, d := range l.Dead {
-		t.add("dead events", fmt.Sprintf("%d of %s, %s, the oldest since %s; %d deferred", d.Count, d.Source, d.Class, orNone(since(l.At, d.Oldest)), d.Deferred))
+		t.add("dead events", fmt.Sprintf("%d of %s, %s%s; %d deferred", d.Count, d.Source, d.Class, oldestSince(l.At, d.Oldest), d.Deferred))
 	}
 	for _, e := range l.Ended {
-		t.add("held directory", fmt.Sprintf("%s, since %s", e.Directory, orNone(since(l.At, e.Since))))
+		t.add("held directory", e.Directory+prefixed(", since ", known(since(l.At, e.Since))))
 	}
 	for _, h := range l.Links {
 		t.add("held links", fmt.Sprintf("%d of %s, %s, the oldest since %s", h.Count, h.Directory, h.State, since(l.At, h.Since)))
@@ -237,9 +244,15 @@ func restTable(l status.Look) table {
 	return t
 }
 
-func orNone(text string) string {
+// oldestSince is since when the oldest of what waits does; nothing when that is not known, or nothing waits.
+func oldestSince(now, t time.Time) string {
+	return prefixed(", the oldest since ", known(since(now, t)))
+}
+
+// known is a text without the dash of what is not.
+func known(text string) string {
 	if text == "-" {
-		return "never"
+		return ""
 	}
 	return text
 }

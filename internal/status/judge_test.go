@@ -100,6 +100,9 @@ var cases = map[string]struct {
 	"a directory is paused": {func(l *Look) { l.Backlog.Paused[store.Posted] = 7 }, []Reason{
 		{Yellow, "7 changes of paused directories wait to be posted", "`rollcall directories enforce` lets them go on, leavers first"},
 	}},
+	"one link is held": {func(l *Look) { l.Links = []HeldLinks{{acme, store.Ambiguous, 1, ago(3 * time.Hour)}} }, []Reason{
+		{Yellow, "of 1 account of acme it is not known which user they are (ambiguous), since 3h: their changes wait", "`rollcall links list --held` says why, `links set` decides"},
+	}},
 	"links are held": {func(l *Look) { l.Links = []HeldLinks{{acme, store.Ambiguous, 2, ago(3 * time.Hour)}} }, []Reason{
 		{Yellow, "of 2 accounts of acme it is not known which user they are (ambiguous), since 3h: their changes wait", "`rollcall links list --held` says why, `links set` decides"},
 	}},

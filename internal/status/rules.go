@@ -2,6 +2,7 @@ package status
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -118,6 +119,14 @@ func failing(l Look) (r reasons) {
 	return r
 }
 
+// many is a number of things.
+func many[N int | int64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 func line(text string) string {
 	first, _, _ := strings.Cut(text, "\n")
 	return first
@@ -137,7 +146,7 @@ func backlog(l Look) (r reasons) {
 
 func links(l Look) (r reasons) {
 	for _, h := range l.Links {
-		r.add(Yellow, "`rollcall links list --held` says why, `links set` decides", "of %d accounts of %s it is not known which user they are (%s), since %s: their changes wait", h.Count, h.Directory, h.State, Short(l.age(h.Since)))
+		r.add(Yellow, "`rollcall links list --held` says why, `links set` decides", "of %s of %s it is not known which user they are (%s), since %s: their changes wait", many(h.Count, "account"), h.Directory, h.State, Short(l.age(h.Since)))
 	}
 	return r
 }
@@ -256,7 +265,7 @@ func drift(l Look) (r reasons) {
 func dead(l Look) (r reasons) {
 	for _, d := range l.Dead {
 		if d.Count > 0 {
-			r.add(Yellow, "`rollcall dead list` and `dead show` say why; `dead replay` folds them when that is mended", "%d events of %s could not be folded (%s), since %s", d.Count, d.Source, d.Class, Short(l.age(d.Oldest)))
+			r.add(Yellow, "`rollcall dead list` and `dead show` say why; `dead replay` folds them when that is mended", "%s of %s could not be folded (%s), since %s", many(d.Count, "event"), d.Source, d.Class, Short(l.age(d.Oldest)))
 		}
 	}
 	return r
