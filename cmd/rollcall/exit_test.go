@@ -11,6 +11,7 @@ import (
 	"github.com/rollcallhq/rollcall/internal/app"
 	"github.com/rollcallhq/rollcall/internal/audit"
 	"github.com/rollcallhq/rollcall/internal/config"
+	"github.com/rollcallhq/rollcall/internal/rehearsal"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
@@ -26,6 +27,7 @@ func TestEveryErrorHasItsExitCodeHoweverItIsWrapped(t *testing.T) {
 		store.ErrEnvironment: 3,
 		store.ErrNotFound:    4,
 		errCheck:             5,
+		rehearsal.ErrTenant:  5,
 		app.ErrPending:       6,
 		store.ErrTooOld:      6,
 		store.ErrChecksum:    6,

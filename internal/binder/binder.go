@@ -152,6 +152,7 @@ func (b *Binder) Run(ctx context.Context) error {
 		g.Go(func() { b.every(ctx, "accounts not probed again", again, again, nil, b.probeAgain) })
 	}
 	g.Wait()
+	b.left = nil
 	return nil
 }
 
