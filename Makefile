@@ -6,7 +6,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LINT    := go tool -modfile=tools/go.mod golangci-lint
 
 # What these run is a process of its own, or packages whose own tests are raced: the detector would only make them take longer.
-UNRACED := test/e2e examples
+UNRACED := test/e2e examples internal/rehearsal
 
 BENCH    ?= .
 COUNT    ?= 1
