@@ -110,10 +110,11 @@ func (b *Binder) apart(stop, ctx context.Context, class store.Class, lanes []sto
 	for _, key := range lanes {
 		began, moved, more := time.Now(), false, true
 		for more && stop.Err() == nil && (!moved || time.Since(began) < turn) {
-			if more, err = b.step(ctx, key); err != nil {
+			var did bool
+			if did, more, err = b.step(ctx, key); err != nil {
 				return out, err
 			}
-			moved = moved || more
+			moved = moved || did
 		}
 		switch {
 		case more:
@@ -125,30 +126,31 @@ func (b *Binder) apart(stop, ctx context.Context, class store.Class, lanes []sto
 	return out, nil
 }
 
-// step does the next change of a lane. It reports whether there was one.
-func (b *Binder) step(parent context.Context, key store.Lane) (bool, error) {
+// step does the next change of a lane. It reports whether there was one, and whether there was more to do when it began.
+func (b *Binder) step(parent context.Context, key store.Lane) (did, more bool, err error) {
 	a, ctx, err := b.attempt(parent, []store.Lane{key}, true)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer a.session.undo()
 	l := a.lanes[key]
 	if l == nil {
-		return false, nil
+		return false, false, nil
 	}
 	i, before := next(l.changes, a.now), slices.Clone(l.changes)
 	if i < 0 {
-		return false, nil
+		return false, false, nil
 	}
 	if err := a.bindAll(parent, ctx, []*lane{l}); err != nil {
 		if b.fatal(err) {
-			return false, err
+			return false, false, err
 		}
 		l.changes = before
-		return true, a.failAfterwards(parent, l, i, err)
+		err = a.failAfterwards(parent, l, i, err)
+		return true, next(l.changes, a.now) >= 0, err
 	}
 	b.report(parent, a)
-	return len(a.done)+len(a.failed) > 0, nil
+	return len(a.done)+len(a.failed) > 0, next(l.changes, a.now) >= 0, nil
 }
 
 // failAfterwards records that a change failed whose transaction could not be finished, as by a constraint that is checked at

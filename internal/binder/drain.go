@@ -3,6 +3,7 @@ package binder
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Drain binds what can be bound in the application's database at this time, and returns when nothing is left but what fails or
@@ -20,7 +21,8 @@ func (b *Binder) Drain(ctx context.Context) error {
 	if _, err := b.Store.Admit(ctx, b.Mode); err != nil {
 		return err
 	}
-	t := b.bound(1)
+	t, began := b.bound(1), b.Now()
+	t.at = func() time.Time { return began } // what fails from here on waits, however soon its time comes
 	for ctx.Err() == nil {
 		if err := t.look(ctx); err != nil {
 			return err

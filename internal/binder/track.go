@@ -20,6 +20,7 @@ type track struct {
 	batch   [store.Classes]int // lanes that one of them takes at once
 	woken   <-chan struct{}
 	work    work
+	at      func() time.Time // what has a time before this may be tried again
 
 	// What follows belongs to run alone.
 	waiting store.Lanes                // as the store said last
@@ -68,7 +69,7 @@ func (b *Binder) posted() *track {
 
 func (b *Binder) newTrack(name store.Track, workers int, batch [store.Classes]int, woken <-chan struct{}, do work) *track {
 	return &track{
-		Binder: b, name: name, workers: workers, batch: batch, woken: woken, work: do, hurry: true,
+		Binder: b, name: name, workers: workers, batch: batch, woken: woken, work: do, at: b.Now, hurry: true,
 		given: map[store.Lane]store.Class{}, hand: map[store.Lane]bool{}, still: map[store.Lane]bool{}, results: make(chan result, workers), retry: newBackoff(),
 	}
 }
@@ -114,7 +115,7 @@ func (t *track) look(ctx context.Context) error {
 	if !t.asks() || time.Now().Before(t.pause) {
 		return nil
 	}
-	found, err := t.Store.Lanes(ctx, t.name, t.Now(), len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others])
+	found, err := t.Store.Lanes(ctx, t.name, t.at(), len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others])
 	if err != nil {
 		return err
 	}
