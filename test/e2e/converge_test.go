@@ -69,12 +69,12 @@ func TestTheStatusTellsOfAnOutageBeforeWhileAndAfterItLasts(t *testing.T) {
 	world.Leave(people[0])
 	world.Advance(25 * time.Minute)
 	listen(t, site, slices.Collect(world.Deliveries(0)))
-	site.Serve(t, "worker")
+	process := site.Serve(t, "worker")
 	upToDate(t, site, 11)
 	world.Advance(time.Now().Add(-outage).Sub(world.Now()))
 	pass(t, site, -outage, "watermark")
 	var said []string
-	look := func() { said = append(said, stands(t, site, len(said))) }
+	look := func() { said = append(said, stands(t, site, process, len(said))) }
 	look()
 
 	api.SetDown(true)
@@ -153,10 +153,10 @@ func execute(t *testing.T, site *rig.Site, statement string, args ...any) {
 }
 
 // stands asks how it stands, and checks that it is as it should be at this stage, and that the documents say so.
-func stands(t *testing.T, site *rig.Site, stage int) string {
+func stands(t *testing.T, site *rig.Site, process *rig.Process, stage int) string {
 	t.Helper()
 	want := stages[stage]
-	code, out, talk := site.Command(t, "status")
+	code, out, talk := site.Command(t, "status", "--set", "ops.address="+process.OpsAddress())
 	if code != want.code {
 		t.Errorf("%s the outage, status exits with %d, want %d:\n%s%s", want.stage, code, want.code, out, talk)
 	}

@@ -148,6 +148,9 @@ func (p *Process) Ended(t testing.TB) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// OpsAddress is the host:port of the operators' listener.
+func (p *Process) OpsAddress() string { return p.ops }
+
 // Ops asks the operators' listener; the status is 0 when it does not answer.
 func (p *Process) Ops(t testing.TB, path string) (status int, body string) {
 	t.Helper()
