@@ -65,7 +65,7 @@ func (b *Binder) together(parent context.Context, class store.Class, lanes []sto
 		b.report(parent, a)
 		for _, l := range all {
 			if now, more := l.class(a.now); more {
-				out.back[now] = append(out.back[now], l.key)
+				out.giveBack(class, now, l.key)
 			}
 		}
 		return out, nil
@@ -89,7 +89,7 @@ func (a *attempt) ofClass(lanes []store.Lane) (work []*lane, out rest) {
 		switch now, waits := l.class(a.now); {
 		case !waits:
 			out.still = append(out.still, key)
-		case now == a.class || now == store.Removals && !l.failed():
+		case now == a.class || now == store.Removals && (a.class == store.ManyRemovals || !l.failed()):
 			work = append(work, l)
 		default:
 			out.back[now] = append(out.back[now], key)
@@ -394,7 +394,7 @@ func (a *attempt) bindLane(ctx context.Context, l *lane) error {
 	a.settleMarked(l)
 	for !l.held() && !a.enough() {
 		i := next(l.changes, a.now)
-		if i < 0 || a.class == store.Removals && !fresh(l.changes[i]) {
+		if i < 0 || a.class.Removes() && !fresh(l.changes[i]) {
 			break
 		}
 		if err := a.bindChange(ctx, l, i); err != nil {

@@ -99,7 +99,7 @@ func exactlyOnce(t *testing.T, r *rig, kill string) {
 		r.foldStubbornly(events)
 	}
 	r.until("most changes", func() bool { return r.waiting() < 20 })
-	stop()
+	cuts := stop()
 	r.settle()
 	r.shows(`SELECT seq, what, count(*) FROM effects GROUP BY seq, what HAVING count(*) <> 1`)
 	r.shows(`SELECT a.account, a.seq, b.seq FROM effects a JOIN effects b ON a.account = b.account AND a.what = b.what AND a.id < b.id AND a.seq > b.seq
@@ -109,7 +109,10 @@ func exactlyOnce(t *testing.T, r *rig, kill string) {
 		bound = append(bound, seq+" one", seq+" two")
 	}
 	r.shows(`SELECT seq, what FROM effects ORDER BY seq, what`, bound...)
-	t.Logf("%d changes bound, %d skipped, %d forgotten by the store", len(bound)/2, len(read(t, r.truth, `SELECT 1 FROM `+r.schema+`changes WHERE bound_result = 'skipped'`)), forgets.times.Load())
+	if kill != "" && cuts < 5 {
+		t.Errorf("connections were cut %d times, too few to show anything", cuts)
+	}
+	t.Logf("%d cuts, %d changes bound, %d skipped, %d forgotten by the store", cuts, len(bound)/2, len(read(t, r.truth, `SELECT 1 FROM `+r.schema+`changes WHERE bound_result = 'skipped'`)), forgets.times.Load())
 }
 
 // anything is an event about one of so many people, who come, move and leave.
@@ -127,26 +130,34 @@ func anything(random *rand.Rand, people int) directory.Event {
 	}
 }
 
-// cutting cuts connections of the application's database until it is stopped.
-func (r *rig) cutting(statement string) (stop func()) {
+// cutting cuts connections of the application's database until it is stopped, and returns how often it did: twenty times a second, but not before
+// anything has been bound since the last time, however slow the machine is.
+func (r *rig) cutting(statement string) (stop func() (cuts int)) {
 	if statement == "" {
-		return func() {}
+		return func() int { return 0 }
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	var g sync.WaitGroup
+	cuts := 0
 	g.Go(func() {
-		ticker := time.NewTicker(200 * time.Millisecond)
+		ticker := time.NewTicker(50 * time.Millisecond)
 		defer ticker.Stop()
-		for {
+		for before := 0; ; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
+			}
+			var bound int
+			err := r.truth.QueryRowContext(ctx, `SELECT count(*) FROM `+r.schema+`changes WHERE bound_at IS NOT NULL`).Scan(&bound)
+			if err == nil && bound > before {
+				before = bound
 				_, _ = r.app.SQL.ExecContext(ctx, statement)
+				cuts++
 			}
 		}
 	})
-	return func() { cancel(); g.Wait() }
+	return func() int { cancel(); g.Wait(); return cuts }
 }
 
 // foldStubbornly folds though connections are cut.

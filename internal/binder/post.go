@@ -89,7 +89,7 @@ func (b *Binder) post(stop, ctx context.Context, class store.Class, lanes []stor
 	g.Wait()
 	for _, box := range boxes {
 		if now, more := box.class(box.now); more {
-			out.back[now] = append(out.back[now], box.key)
+			out.giveBack(class, now, box.key)
 		}
 	}
 	return out, failure
@@ -197,7 +197,7 @@ func (o *outbox) run(stop, ctx context.Context, class store.Class) error {
 func (o *outbox) suits(class store.Class) bool {
 	now, _ := o.class(o.now)
 	switch class {
-	case store.Removals:
+	case store.Removals, store.ManyRemovals:
 		return now == store.Removals
 	case store.Others:
 		return now == store.Removals || now == store.Others

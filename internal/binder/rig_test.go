@@ -316,7 +316,7 @@ func (r *rig) until(what string, done func() bool) {
 	r.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.After(60 * time.Second); !done(); {
+	for deadline := time.After(2 * time.Minute); !done(); {
 		select {
 		case <-ticker.C:
 		case <-deadline:

@@ -2,6 +2,7 @@ package binder
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,6 +25,8 @@ type track struct {
 
 	// What follows belongs to run alone.
 	waiting store.Lanes                // as the store said last
+	asking  *question                  // what the store is asked at this time
+	rested  time.Time                  // when it may be asked again
 	back    store.Lanes                // given back by those who worked on them; they come first
 	given   map[store.Lane]store.Class // those in back
 	hand    map[store.Lane]bool        // those somebody works on
@@ -33,6 +36,7 @@ type track struct {
 	taken   int
 	stale   [store.Classes]bool // there may be more than waiting says
 	hurry   bool                // something was announced since the store was asked
+	answers chan answer
 	results chan result
 	pause   time.Time // until when trouble is left alone
 	retry   *exponential.ExponentialBackOff
@@ -50,6 +54,14 @@ type rest struct {
 	still []store.Lane
 }
 
+// giveBack gives a lane back in which there is more to do, from a class to another one. Of many removals it remains one.
+func (r *rest) giveBack(from, class store.Class, l store.Lane) {
+	if from == store.ManyRemovals && class == store.Removals {
+		class = from
+	}
+	r.back[class] = append(r.back[class], l)
+}
+
 type result struct {
 	rest
 	class store.Class
@@ -57,20 +69,37 @@ type result struct {
 	err   error
 }
 
+// question is one to the store: which lanes have something to do.
+type question struct {
+	began time.Time
+	limit int                 // lanes of each class
+	whole bool                // as many as there is work for; otherwise what is new, and not behind many others
+	hand  map[store.Lane]bool // somebody worked on them meanwhile: what the store says of them may be past
+}
+
+// quickly is how many lanes of each class are asked for when it is to be quick.
+const quickly = 4 * store.Few
+
+type answer struct {
+	lanes store.Lanes
+	err   error
+}
+
 // bound is the track of the application's SQL. What failed is bound a lane at a time.
 func (b *Binder) bound(workers int) *track {
-	return b.newTrack(store.Bound, workers, [store.Classes]int{store.Removals: b.Batch, store.RemovalsAgain: 1, store.OthersAgain: 1, store.Others: b.Batch}, b.woken[0], b.bind)
+	return b.newTrack(store.Bound, workers, [store.Classes]int{store.Removals: b.Batch, store.ManyRemovals: b.Batch, store.RemovalsAgain: 1, store.OthersAgain: 1, store.Others: b.Batch}, b.woken[0], b.bind)
 }
 
 // posted is that of POSTs.
 func (b *Binder) posted() *track {
-	return b.newTrack(store.Posted, posters, [store.Classes]int{postLanes, postLanes, postLanes, postLanes}, b.woken[1], b.post)
+	return b.newTrack(store.Posted, posters, [store.Classes]int{postLanes, postLanes, postLanes, postLanes, postLanes}, b.woken[1], b.post)
 }
 
 func (b *Binder) newTrack(name store.Track, workers int, batch [store.Classes]int, woken <-chan struct{}, do work) *track {
 	return &track{
 		Binder: b, name: name, workers: workers, batch: batch, woken: woken, work: do, at: b.Now, hurry: true,
-		given: map[store.Lane]store.Class{}, hand: map[store.Lane]bool{}, still: map[store.Lane]bool{}, results: make(chan result, workers), retry: newBackoff(),
+		given: map[store.Lane]store.Class{}, hand: map[store.Lane]bool{}, still: map[store.Lane]bool{},
+		answers: make(chan answer, 1), results: make(chan result, workers), retry: newBackoff(),
 	}
 }
 
@@ -82,9 +111,16 @@ func (t *track) run(stop context.Context) {
 	defer g.Wait()
 	ticker := time.NewTicker(t.Poll)
 	defer ticker.Stop()
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for stop.Err() == nil {
-		if err := t.look(stop); err != nil {
-			t.trouble(stop, err)
+		if t.asks() {
+			if rest := time.Until(t.rested); rest > 0 {
+				again.Reset(rest)
+			} else {
+				asked := t.ask()
+				g.Go(func() { t.answers <- asked(stop) })
+			}
 		}
 		for class, ok := t.next(); ok; class, ok = t.next() {
 			if lanes := t.take(class); len(lanes) > 0 {
@@ -95,11 +131,16 @@ func (t *track) run(stop context.Context) {
 		case <-stop.Done():
 		case r := <-t.results:
 			t.finished(r)
+		case a := <-t.answers:
+			if err := t.learn(a); err != nil {
+				t.trouble(stop, err)
+			}
 		case <-t.woken:
 			t.hurry = true
 		case <-ticker.C:
 			t.hurry = true
 			clear(t.still)
+		case <-again.C:
 		}
 	}
 }
@@ -109,19 +150,65 @@ func (t *track) do(stop, ctx context.Context, class store.Class, lanes []store.L
 	return result{rest, class, lanes, err}
 }
 
-// look asks the store for lanes when somebody could work on them: at once when changes were announced, otherwise when a class
-// has none left.
+// look asks the store for lanes, if it is to be asked.
 func (t *track) look(ctx context.Context) error {
-	if !t.asks() || time.Now().Before(t.pause) {
+	if !t.asks() {
 		return nil
 	}
-	found, err := t.Store.Lanes(ctx, t.name, t.at(), len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others])
-	if err != nil {
-		return err
+	return t.learn(t.ask()(ctx))
+}
+
+// asks reports whether the store is to be asked for lanes: at once when changes were announced, otherwise when a class has none
+// left that somebody could work on. There is one question at a time.
+func (t *track) asks() bool {
+	return t.asking == nil && (t.hurry || t.lacks()) && !time.Now().Before(t.pause)
+}
+
+// lacks reports whether somebody could work on lanes of a class of which there may be more, but none is known.
+func (t *track) lacks() bool {
+	for class := range store.Classes {
+		if t.stale[class] && len(t.waiting[class]) == 0 && t.room(class) > 0 {
+			return true
+		}
 	}
-	t.hurry, t.stale = false, [store.Classes]bool{}
-	for class := range found {
-		t.waiting[class] = slices.DeleteFunc(found[class], func(l store.Lane) bool { return t.hand[l] || t.still[l] || t.keeps(l, store.Class(class)) })
+	return false
+}
+
+// ask begins a question, and returns what asks it: for as many lanes as there is work for when they are lacking; otherwise for a
+// few of each directory, which is quick. What comes meanwhile is for the next question.
+func (t *track) ask() func(context.Context) answer {
+	t.asking = &question{began: time.Now(), limit: quickly, hand: maps.Clone(t.hand)}
+	t.hurry = false
+	if t.lacks() {
+		t.asking.whole, t.asking.limit = true, len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others]
+		t.stale = [store.Classes]bool{}
+	}
+	now, limit := t.at(), t.asking.limit
+	return func(ctx context.Context) answer {
+		lanes, err := t.Store.Lanes(ctx, t.name, now, limit)
+		return answer{lanes, err}
+	}
+}
+
+// learn ends a question. Lanes on which somebody worked while the store answered are left out: whoever did says what is left in
+// them. The store then rests as long as it worked, so that it does so half of the time at most.
+func (t *track) learn(a answer) error {
+	asked := t.asking
+	t.asking, t.rested = nil, time.Now().Add(time.Since(asked.began))
+	if a.err != nil {
+		return a.err
+	}
+	if time.Now().Before(t.pause) {
+		t.hurry = true
+		return nil
+	}
+	for class, lanes := range a.lanes {
+		if !asked.whole && store.Class(class) != store.Removals && len(t.waiting[class]) > 0 {
+			t.stale[class] = true
+			continue
+		}
+		t.stale[class] = t.stale[class] || len(lanes) >= asked.limit
+		t.waiting[class] = slices.DeleteFunc(lanes, func(l store.Lane) bool { return asked.hand[l] || t.still[l] || t.keeps(l, store.Class(class)) })
 	}
 	return nil
 }
@@ -130,25 +217,17 @@ func (t *track) look(ctx context.Context) error {
 // have become the next, does not wait for that.
 func (t *track) keeps(l store.Lane, found store.Class) bool {
 	class, ok := t.given[l]
-	return ok && (found != store.Removals || class == store.Removals || class == store.RemovalsAgain)
+	return ok && (!found.Removes() || class.Removes() || class == store.RemovalsAgain)
 }
 
-func (t *track) asks() bool {
-	for class := range store.Classes {
-		if t.room(class) > 0 && (t.hurry || t.stale[class] && len(t.waiting[class]) == 0) {
-			return true
-		}
-	}
-	return false
-}
-
-// room is how many more workers may have lanes of a class: one is kept for removals alone, another one for what has not failed,
-// and a third for removals that failed, as far as there are so many.
+// room is how many more workers may have lanes of a class: one is kept for removals of which there are not many, another one for
+// what has not failed, and a third for removals that failed, as far as there are so many.
 func (t *track) room(class store.Class) int {
 	again := t.busy[store.OthersAgain] + t.busy[store.RemovalsAgain]
-	room := t.workers - t.busy[store.Removals] - t.busy[store.Others] - again
+	most := t.busy[store.ManyRemovals] + t.busy[store.Others] + again
+	room := t.workers - t.busy[store.Removals] - most
 	if class != store.Removals {
-		room = min(room, max(1, t.workers-1)-t.busy[store.Others]-again)
+		room = min(room, max(1, t.workers-1)-most)
 	}
 	if class == store.RemovalsAgain || class == store.OthersAgain {
 		room = min(room, max(1, t.workers-2)-again)
@@ -159,13 +238,13 @@ func (t *track) room(class store.Class) int {
 	return room
 }
 
-// next returns the class that a free worker is for: removals when nobody works on any, every other time at least; then that which
-// has the fewest workers, and of several such the one that had its turn before the others.
+// next returns the class that a free worker is for: removals when nobody works on any, every other time; then that which has the
+// fewest workers, and of several such the one that had its turn before the others.
 func (t *track) next() (best store.Class, ok bool) {
 	for class := range store.Classes {
 		switch {
 		case len(t.waiting[class])+len(t.back[class]) == 0 || t.room(class) <= 0:
-		case class == store.Removals && t.busy[class] == 0 && t.served[class] < t.taken:
+		case class.Removes() && t.busy[store.Removals]+t.busy[store.ManyRemovals] == 0 && max(t.served[store.Removals], t.served[store.ManyRemovals]) < t.taken:
 			return class, true
 		case !ok || t.busy[class] < t.busy[best] || t.busy[class] == t.busy[best] && t.served[class] < t.served[best]:
 			best, ok = class, true
@@ -196,6 +275,9 @@ func (t *track) take(class store.Class) []store.Lane {
 	}
 	for _, l := range lanes {
 		t.hand[l] = true
+		if t.asking != nil {
+			t.asking.hand[l] = true
+		}
 	}
 	t.taken++
 	t.served[class] = t.taken
@@ -220,7 +302,7 @@ func (t *track) finished(r result) {
 			if _, ok := t.given[l]; !ok {
 				t.back[class], t.given[l] = append(t.back[class], l), store.Class(class)
 			}
-			if r.class == store.Removals && store.Class(class) != store.Removals {
+			if r.class.Removes() && !store.Class(class).Removes() {
 				t.still[l] = true // its removal waits for what is before it
 			}
 		}

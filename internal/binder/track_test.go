@@ -3,6 +3,7 @@ package binder
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,11 +17,16 @@ import (
 // stocked is a store that has these lanes.
 type stocked struct {
 	store.Store
-	lanes store.Lanes
+	lanes  store.Lanes
+	limits []int // of those asked for
 }
 
-func (s *stocked) Lanes(context.Context, store.Track, time.Time, int) (store.Lanes, error) {
-	return s.lanes, nil
+func (s *stocked) Lanes(_ context.Context, _ store.Track, _ time.Time, limit int) (out store.Lanes, err error) {
+	s.limits = append(s.limits, limit)
+	for class, lanes := range s.lanes {
+		out[class] = slices.Clone(lanes[:min(limit, len(lanes))])
+	}
+	return out, nil
 }
 
 // lanesOf are lanes of so many people.
@@ -29,6 +35,14 @@ func lanesOf(name string, n int) (lanes []store.Lane) {
 		lanes = append(lanes, store.Lane{Scope: directory.Scope{Source: "workos", Directory: name}, Account: fmt.Sprint(name, i)})
 	}
 	return lanes
+}
+
+// everyClass is so many lanes of each class.
+func everyClass(n int) (out store.Lanes) {
+	for class := range out {
+		out[class] = lanesOf(fmt.Sprint("class", class), n)
+	}
+	return out
 }
 
 // tracked is a track with so many workers, who take four lanes at once, or one of what failed.
@@ -54,23 +68,26 @@ func shift(t *testing.T, track *track) (taken []result) {
 
 func TestNoClassButRemovalsHasAllWorkers(t *testing.T) {
 	t.Parallel()
-	all := store.Lanes{lanesOf("gone", 50), lanesOf("stuck", 50), lanesOf("slow", 50), lanesOf("new", 50)}
+	all := everyClass(50)
 	for name, c := range map[string]struct {
 		workers int
 		waiting []store.Class
 		want    [store.Classes]int
 	}{
 		"removals":                            {4, []store.Class{store.Removals}, [store.Classes]int{store.Removals: 4}},
+		"many removals":                       {4, []store.Class{store.ManyRemovals}, [store.Classes]int{store.ManyRemovals: 3}},
+		"removals beside many others":         {4, []store.Class{store.Removals, store.ManyRemovals}, [store.Classes]int{store.Removals: 2, store.ManyRemovals: 2}},
 		"removals that failed":                {4, []store.Class{store.RemovalsAgain}, [store.Classes]int{store.RemovalsAgain: 2}},
 		"others that failed":                  {4, []store.Class{store.OthersAgain}, [store.Classes]int{store.OthersAgain: 1}},
 		"others":                              {4, []store.Class{store.Others}, [store.Classes]int{store.Others: 3}},
 		"all that failed":                     {4, []store.Class{store.RemovalsAgain, store.OthersAgain}, [store.Classes]int{store.RemovalsAgain: 1, store.OthersAgain: 1}},
 		"all but removals":                    {4, []store.Class{store.RemovalsAgain, store.OthersAgain, store.Others}, [store.Classes]int{store.RemovalsAgain: 1, store.OthersAgain: 1, store.Others: 1}},
-		"everything":                          {4, []store.Class{0, 1, 2, 3}, [store.Classes]int{1, 1, 1, 1}},
-		"everything, and more workers":        {9, []store.Class{0, 1, 2, 3}, [store.Classes]int{3, 2, 2, 2}},
+		"everything":                          {5, []store.Class{0, 1, 2, 3, 4}, [store.Classes]int{1, 1, 1, 1, 1}},
+		"everything, and more workers":        {9, []store.Class{0, 1, 2, 3, 4}, [store.Classes]int{2, 2, 2, 2, 1}},
 		"of two, one is for removals":         {2, []store.Class{store.OthersAgain, store.Others}, [store.Classes]int{store.OthersAgain: 1}},
 		"removals come first":                 {2, []store.Class{store.Removals, store.Others}, [store.Classes]int{store.Removals: 1, store.Others: 1}},
-		"one worker does all, removals first": {1, []store.Class{0, 1, 2, 3}, [store.Classes]int{store.Removals: 1}},
+		"one worker does all, removals first": {1, []store.Class{0, 1, 2, 3, 4}, [store.Classes]int{store.Removals: 1}},
+		"of two, one is for single removals":  {2, []store.Class{store.ManyRemovals, store.Others}, [store.Classes]int{store.ManyRemovals: 1}},
 	} {
 		s := &stocked{}
 		for _, class := range c.waiting {
@@ -86,15 +103,15 @@ func TestNoClassButRemovalsHasAllWorkers(t *testing.T) {
 
 func TestOneWorkerLeavesNoClassWaitingForAnother(t *testing.T) {
 	t.Parallel()
-	track := tracked(&stocked{lanes: store.Lanes{lanesOf("gone", 99), lanesOf("stuck", 99), lanesOf("slow", 99), lanesOf("new", 99)}}, 1)
+	track := tracked(&stocked{lanes: everyClass(99)}, 1)
 	var served [store.Classes]int
-	for range 12 {
+	for range 16 {
 		for _, r := range shift(t, track) {
 			served[r.class]++
 			track.finished(r)
 		}
 	}
-	if want := [store.Classes]int{6, 2, 2, 2}; served != want {
+	if want := [store.Classes]int{7, 3, 2, 2, 2}; served != want {
 		t.Errorf("the classes had %v turns, want %v", served, want)
 	}
 }
@@ -125,12 +142,90 @@ func TestWhatIsAnnouncedIsLookedForAtOnce(t *testing.T) {
 	}
 }
 
+// While the store is asked, workers go on with what is known, and nobody takes what another one has or had meanwhile.
+func TestNobodyWaitsForAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := &stocked{lanes: store.Lanes{store.Others: lanesOf("new", 50)}}
+	track := tracked(s, 3)
+	working := shift(t, track) // two of three
+	track.hurry = true
+	asked := track.ask()
+	if track.asks() {
+		t.Error("there is a second question while one is under way")
+	}
+	answer := asked(t.Context())
+	track.finished(working[0])
+	class, ok := track.next()
+	if !ok || class != store.Others {
+		t.Fatalf("next() = %v, %v while the store is asked, want others", class, ok)
+	}
+	taken := result{class: class, lanes: track.take(class)}
+	had := slices.Concat(working[0].lanes, taken.lanes)
+	track.finished(taken)
+	track.waiting = store.Lanes{}
+	if err := track.learn(answer); err != nil {
+		t.Fatal(err)
+	}
+	if len(track.waiting[store.Others]) == 0 {
+		t.Error("nothing was learned")
+	}
+	for _, l := range track.waiting[store.Others] {
+		if slices.Contains(had, l) || slices.Contains(working[1].lanes, l) {
+			t.Errorf("%v is to be done as the store said before, though somebody worked on it meanwhile", l)
+		}
+	}
+	if !track.stale[store.Others] {
+		t.Error("what was left out is not asked for again")
+	}
+}
+
+// What is announced is asked for quickly, and takes nothing away of what is known.
+func TestAQuickQuestionFindsALeaver(t *testing.T) {
+	t.Parallel()
+	s := &stocked{lanes: store.Lanes{store.ManyRemovals: lanesOf("ended", 500)}}
+	track := tracked(s, 4)
+	shift(t, track)
+	track.stale[store.ManyRemovals] = true
+	track.waiting[store.ManyRemovals] = nil
+	track.busy[store.ManyRemovals] = 1
+	shift(t, track) // there is room: all that there is work for is asked for
+	known := len(track.waiting[store.ManyRemovals])
+	leaver := lanesOf("third", 1)
+	s.lanes[store.Removals] = leaver
+	track.hurry = true
+	taken := shift(t, track)
+	if len(taken) != 1 || !slices.Equal(taken[0].lanes, leaver) {
+		t.Errorf("taken is %v, want %v alone", taken, leaver)
+	}
+	if n := len(track.waiting[store.ManyRemovals]); n != known {
+		t.Errorf("%d lanes of the others wait, want all %d that were known", n, known)
+	}
+	if n := len(s.limits); n != 3 || s.limits[0] != quickly || s.limits[1] <= quickly || s.limits[2] != quickly {
+		t.Errorf("lanes were asked for by %v, want %d, more, and %d", s.limits, quickly, quickly)
+	}
+}
+
+// An answer that comes while trouble is left alone is not acted on.
+func TestAnAnswerDuringTroubleIsForgotten(t *testing.T) {
+	t.Parallel()
+	track := tracked(&stocked{lanes: everyClass(9)}, 4)
+	asked := track.ask()
+	track.trouble(t.Context(), errUnsettled)
+	if err := track.learn(asked(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if class, ok := track.next(); ok || !track.hurry {
+		t.Errorf("next() = %v, %v, hurry %v, want nothing, and another question when the pause is over", class, ok, track.hurry)
+	}
+}
+
 // Somebody whose lane was given back, to be bound by itself after others who hang, leaves.
 func TestARemovalDoesNotWaitWhereItsLaneWasGivenBackTo(t *testing.T) {
 	t.Parallel()
 	for class, want := range map[store.Class]store.Class{
 		store.Others: store.Removals, store.OthersAgain: store.Removals,
 		store.RemovalsAgain: store.RemovalsAgain, // it was the removal that failed
+		store.ManyRemovals:  store.ManyRemovals,
 	} {
 		s := &stocked{lanes: store.Lanes{store.Others: lanesOf("new", 1)}}
 		track := tracked(s, 1)

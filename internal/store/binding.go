@@ -179,15 +179,22 @@ type Class int
 // The classes.
 const (
 	Removals      Class = iota // a removal that has not failed
+	ManyRemovals               // such a one, in a directory in which more of them wait than Few
 	RemovalsAgain              // a removal that failed, whose time has come
 	OthersAgain                // another change that failed, whose time has come
 	Others                     // other changes, none of which has failed
 	Classes                    // how many there are
 )
 
+// Few is how many lanes of a directory may wait for a removal before they are many.
+const Few = 8
+
+// Removes reports whether the class is of removals that have not failed.
+func (c Class) Removes() bool { return c == Removals || c == ManyRemovals }
+
 // Again is the class of what failed of a class.
 func (c Class) Again() Class {
-	if c == Removals || c == RemovalsAgain {
+	if c.Removes() || c == RemovalsAgain {
 		return RemovalsAgain
 	}
 	return OthersAgain

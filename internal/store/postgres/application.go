@@ -18,6 +18,7 @@ func OpenApplication(dsn string, connections int) (*sql.DB, error) {
 		return nil, err
 	}
 	c.RuntimeParams["plan_cache_mode"] = "force_custom_plan" // one that was made while tables were empty would stay
+	c.RuntimeParams["jit"] = "off"                           // the store's own statements run here, too
 	db := stdlib.OpenDB(*c)
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)

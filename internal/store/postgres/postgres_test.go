@@ -82,6 +82,23 @@ func TestMalformedDSNIsNeverShown(t *testing.T) {
 	}
 }
 
+// A backlog looks dear to the planner, and compiling the statements that look for what is next would take longer than they do.
+func TestNoStatementIsCompiled(t *testing.T) {
+	t.Parallel()
+	place := testenv.Database(t)
+	application, err := postgres.OpenApplication(place, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = application.Close() })
+	for name, db := range map[string]*sql.DB{"the store's": backend.Open(t, place, store.Config{}).(opened).Write, "the application's": application} {
+		var jit string
+		if err := db.QueryRowContext(t.Context(), `SHOW jit`).Scan(&jit); err != nil || jit != "off" {
+			t.Errorf("jit of %s connections = %q, %v, want off", name, jit, err)
+		}
+	}
+}
+
 // The tables are young here, and the planner knows nothing of them.
 func TestLoadsReadByKeyWhateverATableHolds(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,7 @@ func RunBinding(t *testing.T, b Backend, db func(store.Store) *sql.DB) {
 		"a directory is admitted once, with what it was admitted under":       testAdmit,
 		"what is observed is done on both tracks, in pieces":                  testObserved,
 		"directories take turns, and removals come first":                     testTurns,
+		"of many removals in a directory, others wait for none":               testManyRemovals,
 		"lanes are of directories that enforce":                               testOnlyEnforced,
 		"a failure stops its lane until its time, and no removal":             testFailure,
 		"removals that failed wait for their time, others pass them":          testFailedRemoval,
@@ -151,7 +152,7 @@ func (s bound) done(t testing.TB, track store.Track, result string, seqs ...int6
 	}
 }
 
-// lanes renders lanes as "directory account group": removals, removals again, others again, others.
+// lanes renders lanes as "directory account group": removals, many removals, removals again, others again, others.
 func (s bound) lanes(t testing.TB, track store.Track, at time.Time, limit int) []string {
 	t.Helper()
 	lanes, err := s.Lanes(t.Context(), track, at, limit)
@@ -254,6 +255,33 @@ func testTurns(t *testing.T, s bound) {
 		"acme a1", "acme a3",
 	})
 	want(t, "Lanes() of 2 in each class", s.lanes(t, store.Bound, now, 2), []string{"bolt b3", "acme a4", "acme", "bolt b1"})
+}
+
+// testManyRemovals is a directory that ends, and somebody who leaves another one.
+func testManyRemovals(t *testing.T, s bound) {
+	s.mode(t, acme, store.Enforce)
+	s.mode(t, bolt, store.Enforce)
+	var few, leave []string
+	for n := range store.Few {
+		few = append(few, fmt.Sprintf("account.deactivated b%d", n))
+	}
+	for n := range 2 * store.Few {
+		leave = append(leave, fmt.Sprintf("account.deactivated a%d", n))
+	}
+	s.say(t, acme, append(leave, "account.activated a0")...)
+	s.say(t, bolt, few...)
+	lanes, err := s.Lanes(t.Context(), store.Bound, now, 100)
+	if err != nil {
+		t.Fatalf("Lanes() = %v", err)
+	}
+	if few, many, all := len(lanes[store.Removals]), len(lanes[store.ManyRemovals]), len(texts(lanes)); few != store.Few || many != 2*store.Few || all != few+many {
+		t.Errorf("Lanes() = %d removals, %d of many, %d in all, want %d, %d, and no other", few, many, all, store.Few, 2*store.Few)
+	}
+	for _, l := range lanes[store.Removals] {
+		if l.Scope != bolt {
+			t.Errorf("%v is not one of many, want only those of %s so", l, bolt.Directory)
+		}
+	}
 }
 
 func testOnlyEnforced(t *testing.T, s bound) {

@@ -151,7 +151,8 @@ func (b Binding) behind(t store.Track) string {
 		FROM `+b.in("changes")+` c WHERE `+b.Dialect.Named("c.seq", 1)+`) w WHERE w.next IS NOT NULL`, "T_", string(t)+"_")
 }
 
-// classified makes distinct lanes of the changes, each in the first class of any of its changes.
+// classified makes distinct lanes of the changes, each in the first class of any of its changes; removals, in that of many when
+// their directory has many of them.
 func classified(found []candidate, limit int) (out store.Lanes) {
 	classes := make(map[store.Lane]store.Class, len(found))
 	for _, c := range found {
@@ -159,9 +160,18 @@ func classified(found []candidate, limit int) (out store.Lanes) {
 			classes[c.Lane] = c.class()
 		}
 	}
+	removals := map[directory.Scope]int{}
+	for l, class := range classes {
+		if class == store.Removals {
+			removals[l.Scope]++
+		}
+	}
 	var of [store.Classes][]candidate
 	for _, c := range found {
 		if class := c.class(); class == classes[c.Lane] {
+			if class == store.Removals && removals[c.Scope] > store.Few {
+				class = store.ManyRemovals
+			}
 			of[class] = append(of[class], c)
 		}
 	}
