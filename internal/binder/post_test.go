@@ -305,6 +305,7 @@ func TestTheEndOfADirectoryIsNotPostedOfWhomIsProtected(t *testing.T) {
 		r.start(spared, func(c *binder.Config) { c.Bindings = append(c.Bindings, rc.binding("hooks", "account.deactivated")) })
 		r.fold(joins("ada"), joins("boss"))
 		r.settle()
+		r.posted("boss")
 		r.endDirectory()
 		r.settle()
 		if got, want := r.posted("boss"), []string{"account.activated no binding", "account.deactivated protected"}; !slices.Equal(got, want) {

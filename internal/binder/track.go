@@ -150,12 +150,14 @@ func (t *track) do(stop, ctx context.Context, class store.Class, lanes []store.L
 	return result{rest, class, lanes, err}
 }
 
-// look asks the store for lanes, if it is to be asked.
+// look asks the store for lanes as long as it is to be asked.
 func (t *track) look(ctx context.Context) error {
-	if !t.asks() {
-		return nil
+	for t.asks() {
+		if err := t.learn(t.ask()(ctx)); err != nil {
+			return err
+		}
 	}
-	return t.learn(t.ask()(ctx))
+	return nil
 }
 
 // asks reports whether the store is to be asked for lanes: at once when changes were announced, otherwise when a class has none
@@ -203,11 +205,15 @@ func (t *track) learn(a answer) error {
 		return nil
 	}
 	for class, lanes := range a.lanes {
-		if !asked.whole && store.Class(class) != store.Removals && len(t.waiting[class]) > 0 {
+		known, few := len(t.waiting[class]) > 0, !asked.whole && len(lanes) >= asked.limit
+		t.stale[class] = t.stale[class] || few
+		if few && !known { // a worker's part of them would be small: as many as there is work for are asked for next
+			continue
+		}
+		if known && !asked.whole && store.Class(class) != store.Removals {
 			t.stale[class] = true
 			continue
 		}
-		t.stale[class] = t.stale[class] || len(lanes) >= asked.limit
 		t.waiting[class] = slices.DeleteFunc(lanes, func(l store.Lane) bool { return asked.hand[l] || t.still[l] || t.keeps(l, store.Class(class)) })
 	}
 	return nil

@@ -145,7 +145,7 @@ func TestWhatIsAnnouncedIsLookedForAtOnce(t *testing.T) {
 // While the store is asked, workers go on with what is known, and nobody takes what another one has or had meanwhile.
 func TestNobodyWaitsForAnAnswer(t *testing.T) {
 	t.Parallel()
-	s := &stocked{lanes: store.Lanes{store.Others: lanesOf("new", 50)}}
+	s := &stocked{lanes: store.Lanes{store.Others: lanesOf("new", 20)}}
 	track := tracked(s, 3)
 	working := shift(t, track) // two of three
 	track.hurry = true
@@ -184,11 +184,8 @@ func TestAQuickQuestionFindsALeaver(t *testing.T) {
 	t.Parallel()
 	s := &stocked{lanes: store.Lanes{store.ManyRemovals: lanesOf("ended", 500)}}
 	track := tracked(s, 4)
+	track.batch[store.Others] = 16
 	shift(t, track)
-	track.stale[store.ManyRemovals] = true
-	track.waiting[store.ManyRemovals] = nil
-	track.busy[store.ManyRemovals] = 1
-	shift(t, track) // there is room: all that there is work for is asked for
 	known := len(track.waiting[store.ManyRemovals])
 	leaver := lanesOf("third", 1)
 	s.lanes[store.Removals] = leaver
@@ -200,8 +197,8 @@ func TestAQuickQuestionFindsALeaver(t *testing.T) {
 	if n := len(track.waiting[store.ManyRemovals]); n != known {
 		t.Errorf("%d lanes of the others wait, want all %d that were known", n, known)
 	}
-	if n := len(s.limits); n != 3 || s.limits[0] != quickly || s.limits[1] <= quickly || s.limits[2] != quickly {
-		t.Errorf("lanes were asked for by %v, want %d, more, and %d", s.limits, quickly, quickly)
+	if diff := cmp.Diff([]int{quickly, 8 * 16, quickly}, s.limits); diff != "" {
+		t.Errorf("so many lanes were asked for (-want +got):\n%s", diff)
 	}
 }
 
