@@ -35,6 +35,14 @@ type Database struct {
 	Marks Marks
 }
 
+// reconnect has what comes next begin on new connections: one that was made to a server that takes no writes stays so after
+// others are made to one that does.
+func (d *Database) reconnect() {
+	most := max(d.SQL.Stats().MaxOpenConnections, 2)
+	d.SQL.SetMaxIdleConns(0)
+	d.SQL.SetMaxIdleConns(most)
+}
+
 // Marks is the table of marks in the application's database: which bindings took effect for which changes.
 type Marks interface {
 	Create(ctx context.Context, s store.Session) error // unless it is there

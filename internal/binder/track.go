@@ -330,6 +330,9 @@ func (t *track) trouble(ctx context.Context, err error) {
 	clear(t.given)
 	t.waiting, t.back, t.hurry = store.Lanes{}, store.Lanes{}, true
 	t.pause = time.Now().Add(t.retry.NextBackOff())
+	if t.Database != nil {
+		t.Database.reconnect()
+	}
 	if !t.said && ctx.Err() == nil {
 		t.Log.Error().Err(err).Str("track", string(t.name)).Msg("no change takes effect at this time; none is lost, and all is tried again")
 		t.said = true
