@@ -20,7 +20,6 @@ func TestADatabaseThatIsPutBackToABackupIsFilledAgainFromTheLog(t *testing.T) {
 			server := testenv.Postgres(t)
 			world := simulator.NewWorld(simulator.WorldConfig{Seed: 24, Start: time.Now().Add(-2 * time.Hour)})
 			p := newPulled(t, world, rig.Options{DSN: server.Database(t)})
-			p.Store.Reader.DB.SetMaxIdleConns(0) // whose server would be gone
 			process := p.Serve(t, "receiver,worker")
 			world.FirstSync(300, 10, 3)
 			p.converges(t)
