@@ -445,7 +445,7 @@ func (a *attempt) bindChange(ctx context.Context, l *lane, i int) error {
 		return err
 	default:
 		a.marks = a.marks[:marks]
-		if !errors.Is(err, errHeld) {
+		if !errors.Is(err, errHeld) && !errors.Is(err, errSpared) {
 			a.fail(l, i, err)
 		}
 	}
@@ -483,6 +483,13 @@ func (a *attempt) apply(ctx context.Context, l *lane, c store.WaitingChange) (do
 		}
 		failed = errors.Join(failed, err)
 		done.Rows += rows
+	}
+	if c.Kind.Removes() {
+		// Another account of the person may have become active since. What tells so was bound before the statements above, and
+		// they undid it; or it waits for the rows that they hold, and comes last.
+		if now, err := a.spared(ctx, l, c); err != nil || now != "" {
+			return done, nil, errors.Join(err, errSpared)
+		}
 	}
 	if failed == nil && done.Rows == 0 && c.Kind == directory.AccountDeactivated && l.link.State == store.Linked {
 		err := fmt.Errorf("%s touched no row of %s: nothing was taken from them\nhint: is the link right, and do the statements use @app_id?",

@@ -1,7 +1,9 @@
 package binder_test
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +58,44 @@ func TestWhatWasKeptIsTakenWhenTheOtherDirectoryIsOnlyObserved(t *testing.T) {
 			t.Errorf("the ends are %q, want %q", got, want)
 		}
 	})
+}
+
+// meanwhile is a store which, once, does something between the answer that a removal is to be carried out and its statements.
+type meanwhile struct {
+	store.Store
+	once sync.Once
+	do   func()
+}
+
+func (m *meanwhile) Siblings(ctx context.Context, s store.Session, l store.Link) ([]store.Sibling, error) {
+	siblings, err := m.Store.Siblings(ctx, s, l)
+	if l.Directory == "directory_1" {
+		m.once.Do(m.do)
+	}
+	return siblings, err
+}
+
+func TestWhoBecomesActiveElsewhereWhileTheirEndIsBoundStaysActive(t *testing.T) {
+	t.Parallel()
+	for place, own := range map[string]bool{"in one database": true, "in two databases": false} {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			r := onPostgres(t, own)
+			other := r.binder(func(c *binder.Config) { c.Mode = store.Enforce })
+			r.fold(joins("ada"), added("group_admins", "ada"))
+			r.drained(other)
+			m := &meanwhile{Store: r.store, do: func() {
+				r.fold(joins("ada", in("directory_2")), added("group_admins", "ada", in("directory_2")))
+				r.drained(other)
+			}}
+			r.fold(leaves("ada"))
+			r.drained(r.binder(func(c *binder.Config) { c.Store = m }))
+			r.shows(`SELECT disabled, role FROM app_users JOIN app_roles ON user_id = app_users.id`, "0 admin")
+			if got, want := r.ends(), []string{"directory_1 kept"}; !slices.Equal(got, want) {
+				t.Errorf("the ends are %q, want %q", got, want)
+			}
+		})
+	}
 }
 
 // A pause is an operator's brake: it takes nothing from anybody who is active.

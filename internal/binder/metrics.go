@@ -70,10 +70,7 @@ func (m metrics) bound(track store.Track, d settled, now time.Time) {
 	}
 }
 
-const (
-	gaugesEvery = 15 * time.Second
-	heldCounted = 100_000
-)
+const gaugesEvery = 15 * time.Second
 
 // measure counts what waits, what is held and what was found.
 func (b *Binder) measure(ctx context.Context) error {
@@ -97,11 +94,7 @@ func (b *Binder) measure(ctx context.Context) error {
 		b.metrics.waiting.WithLabelValues(string(track)).Set(float64(backlog.Waiting[track]))
 		b.metrics.oldest.WithLabelValues(string(track)).Set(age)
 	}
-	held, err := b.Store.Links(ctx, store.LinkFilter{Held: true, Limit: heldCounted})
-	if err != nil {
-		return err
-	}
-	b.metrics.held.Set(float64(len(held)))
+	b.metrics.held.Set(float64(backlog.Held))
 	return b.measureFindings(ctx)
 }
 

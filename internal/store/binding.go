@@ -271,6 +271,7 @@ type Backlog struct {
 	Paused   map[Track]int64
 	Oldest   map[Track]time.Time // when the oldest waiting one was committed
 	Failing  []Failing           // by track, then kind, the most first
+	Held     int64               // links that somebody has to look at
 	LastDone time.Time
 }
 

@@ -630,6 +630,9 @@ func testLinks(t *testing.T, s bound) {
 		got, err := s.Links(t.Context(), c.filter)
 		want(t, fmt.Sprintf("%s: Links() %v", name, err), got, c.want)
 	}
+	if b, err := s.Backlog(t.Context()); err != nil || b.Held != 1 {
+		t.Errorf("Backlog() = %+v, %v, want the one link that is held", b, err)
+	}
 	lanes := []store.Lane{{Scope: acme, Account: "ada"}, {Scope: acme, Account: "nobody"}, {Scope: acme, Group: "eng"}, {Scope: acme}}
 	of, err := s.LinksOf(t.Context(), nil, lanes)
 	want(t, fmt.Sprint("LinksOf() ", err), of, map[store.Lane]store.Link{lanes[0]: linked})

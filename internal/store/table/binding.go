@@ -248,8 +248,9 @@ func (b Binding) Backlog(ctx context.Context) (store.Backlog, error) {
 			return out, err
 		}
 	}
-	err := b.Read.QueryRowContext(ctx, `SELECT max(bound_at) FROM `+b.in("changes")+` WHERE bound_result <> '`+store.ResultObserved+`'`).Scan(moment{&out.LastDone})
-	return out, wrap("read when a change was bound last", err)
+	err := b.Read.QueryRowContext(ctx, `SELECT (SELECT max(bound_at) FROM `+b.in("changes")+` WHERE bound_result <> '`+store.ResultObserved+`'),
+		(SELECT count(*) FROM `+b.in("links")+` WHERE `+heldState+`)`).Scan(moment{&out.LastDone}, &out.Held)
+	return out, wrap("read when a change was bound last, and how many links are held", err)
 }
 
 func (b Binding) backlog(ctx context.Context, out *store.Backlog, t store.Track) error {

@@ -37,6 +37,9 @@ func (b Binding) faces() string {
 	return b.ofAccount("a", "accounts") + b.ofAccount("v", "active_accounts")
 }
 
+// heldState says that a link is held.
+const heldState = `state IN ('ambiguous', 'unmapped', 'taken')`
+
 // Links implements store.Binding: by source, directory and account.
 func (b Binding) Links(ctx context.Context, f store.LinkFilter) ([]store.Link, error) {
 	q := Reader{Dialect: b.Dialect}.from(linkFaces, "links l"+b.faces())
@@ -44,7 +47,7 @@ func (b Binding) Links(ctx context.Context, f store.LinkFilter) ([]store.Link, e
 	q.equal("l.directory", f.Directory)
 	q.equal("l.state", string(f.State))
 	if f.Held {
-		q.and("l.state IN ('ambiguous', 'unmapped', %s)", string(store.Taken))
+		q.and("l." + heldState)
 	}
 	if f.Who != "" {
 		q.and("(l.account_key = %s OR l.app_id = %s OR a.idp_id = %s OR a.user_id = %s OR lower(a.email) = lower(%s))", f.Who)

@@ -33,13 +33,13 @@ func (r Reader) from(columns, table string) *query {
 	return q
 }
 
-// and adds a condition with one argument, which %s in it stands for.
-func (q *query) and(condition string, arg any) {
+// and adds a condition, in which %s stands for the argument, if there is one.
+func (q *query) and(condition string, arg ...any) {
 	word := " AND "
 	if !q.where {
 		word, q.where = " WHERE ", true
 	}
-	q.args = append(q.args, arg)
+	q.args = append(q.args, arg...)
 	q.text.WriteString(word + strings.ReplaceAll(condition, "%s", q.d.Mark(len(q.args))))
 }
 
