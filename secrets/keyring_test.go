@@ -288,8 +288,10 @@ func TestWhenVaultFailsTheLastGoodKeysGoOnUntilMaxStaleAndItRecovers(t *testing.
 	for name, trouble := range troubles {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, func(r *rig) { r.config.Vault.Timeout = 100 * time.Millisecond })
-			r.vault.Put("app/webhook", map[string]any{"key": first})
+			r := newRig(t, func(r *rig) {
+				r.config.Vault.Timeout = 100 * time.Millisecond
+				r.vault.Put("app/webhook", map[string]any{"key": first})
+			})
 			r.becomes(t, "1=1")
 			trouble.begin(r.vault)
 			r.refreshed(t, outcomeOf(trouble.err))
