@@ -152,9 +152,10 @@ func TestAVersionThatWasTakenBackIsGoneWithTheNextRefresh(t *testing.T) {
 
 func TestWhenTheCurrentVersionIsTakenBackTheOneBeforeHasItsGrace(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.vault.Put("app/webhook", map[string]any{"key": first})
-	r.vault.Put("app/webhook", map[string]any{"key": second})
+	r := newRig(t, func(r *rig) {
+		r.vault.Put("app/webhook", map[string]any{"key": first})
+		r.vault.Put("app/webhook", map[string]any{"key": second})
+	})
 	r.becomes(t, "2=2 1=1")
 	r.vault.Delete("app/webhook", 2)
 	r.becomes(t, "1=1")
