@@ -108,19 +108,18 @@ func (a *attempt) suspect(work []*lane, l *lane) bool {
 // apart binds lanes one after the other, a change a transaction, so that what fails undoes nothing else.
 func (b *Binder) apart(stop, ctx context.Context, class store.Class, lanes []store.Lane) (out rest, err error) {
 	for _, key := range lanes {
-		began, moved, more := time.Now(), false, true
-		for more && stop.Err() == nil && (!moved || time.Since(began) < turn) {
-			var did bool
+		began, moved, did, more := time.Now(), false, true, true
+		for did && more && stop.Err() == nil && (!moved || time.Since(began) < turn) {
 			if did, more, err = b.step(ctx, key); err != nil {
 				return out, err
 			}
 			moved = moved || did
 		}
 		switch {
-		case more:
-			out.back[class] = append(out.back[class], key)
 		case !moved:
 			out.still = append(out.still, key)
+		case more:
+			out.back[class] = append(out.back[class], key)
 		}
 	}
 	return out, nil
@@ -445,7 +444,7 @@ func (a *attempt) bindChange(ctx context.Context, l *lane, i int) error {
 		return err
 	default:
 		a.marks = a.marks[:marks]
-		if !errors.Is(err, errHeld) && !errors.Is(err, errSpared) {
+		if !errors.Is(err, errHeld) && !errors.Is(err, errAgain) {
 			a.fail(l, i, err)
 		}
 	}
@@ -484,11 +483,9 @@ func (a *attempt) apply(ctx context.Context, l *lane, c store.WaitingChange) (do
 		failed = errors.Join(failed, err)
 		done.Rows += rows
 	}
-	if c.Kind.Removes() {
-		// Another account of the person may have become active since. What tells so was bound before the statements above, and
-		// they undid it; or it waits for the rows that they hold, and comes last.
-		if now, err := a.spared(ctx, l, c); err != nil || now != "" {
-			return done, nil, errors.Join(err, errSpared)
+	if c.Kind == directory.AccountDeactivated || c.Kind == directory.RoleRevoked {
+		if err := a.stillTaken(ctx, l, c); err != nil {
+			return done, nil, err
 		}
 	}
 	if failed == nil && done.Rows == 0 && c.Kind == directory.AccountDeactivated && l.link.State == store.Linked {
@@ -503,6 +500,23 @@ func (a *attempt) apply(ctx context.Context, l *lane, c store.WaitingChange) (do
 		err = a.findMade(ctx, l, v)
 	}
 	return done, failed, err
+}
+
+// stillTaken is errAgain when by now, after its statements, there is a reason for a removal to take nothing: another account of the
+// person has become active. What told so may have run before these statements, and they undid it. Whatever comes later waits for
+// this transaction, or is run after it.
+func (a *attempt) stillTaken(ctx context.Context, l *lane, c store.WaitingChange) error {
+	if a.Link == nil || c.Account == "" || l.link.State != store.Linked {
+		return nil
+	}
+	if err := a.alone(ctx, l.link); err != nil {
+		return err
+	}
+	result, err := a.spared(ctx, l, c)
+	if err == nil && result != "" {
+		err = errAgain
+	}
+	return err
 }
 
 // gives reports whether a change may make the application's row of an account.

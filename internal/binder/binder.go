@@ -199,5 +199,6 @@ func (b *Binder) every(ctx context.Context, what string, least, most time.Durati
 // errHeld reports that nobody knows which row of the application's an account is.
 var errHeld = errors.New("nobody knows which of the application's accounts this is")
 
-// errSpared reports that, while a removal's statements ran, there came a reason that it is to take nothing. It is looked at again.
-var errSpared = errors.New("by now the removal is to take nothing")
+// errAgain reports that another account of the same person is worked on, or has been since this change was begun. Nothing of the
+// change stays, and it has not failed: it is looked at again.
+var errAgain = errors.New("another account of the same person is worked on at this time")

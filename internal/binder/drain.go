@@ -23,13 +23,17 @@ func (b *Binder) Drain(ctx context.Context) error {
 	}
 	t, began := b.bound(1), b.Now()
 	t.at = func() time.Time { return began } // what fails from here on waits, however soon its time comes
-	for ctx.Err() == nil {
+	for moved := false; ctx.Err() == nil; {
 		if err := t.look(ctx); err != nil {
 			return err
 		}
 		class, ok := t.next()
-		if !ok {
+		if !ok && !moved {
 			return nil
+		}
+		if moved = ok; !ok {
+			t.due = true // something may have come meanwhile
+			continue
 		}
 		lanes := t.take(class)
 		if len(lanes) == 0 {

@@ -2,8 +2,11 @@ package binder_test
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +99,72 @@ func TestWhoBecomesActiveElsewhereWhileTheirEndIsBoundStaysActive(t *testing.T) 
 			}
 		})
 	}
+}
+
+// The other account's link is new, and no row is touched by what tells of it: nothing shows before its transaction ends.
+func TestWhoIsBeingLinkedElsewhereWhileTheirEndIsBoundStaysActive(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	r.exec(hangs)
+	touchesNothing := func(c *binder.Config) {
+		c.LockTimeout, c.StatementTimeout = time.Hour, time.Hour
+		c.Bindings[0].Statements = []string{
+			`INSERT INTO app_users (external_id) SELECT CAST(@idp_id AS text) WHERE CAST(@app_id AS text) IS NULL`,
+			`UPDATE app_users SET disabled = 0 WHERE external_id = @idp_id AND disabled <> 0`,
+			`SELECT pg_advisory_xact_lock(42) WHERE CAST(@directory_id AS text) = 'directory_2'`,
+		}
+	}
+	b := r.binder(touchesNothing)
+	r.fold(joins("ada"), added("group_admins", "ada"))
+	r.drained(b)
+	release := r.hold()
+	r.fold(joins("ada", in("directory_2")), added("group_admins", "ada", in("directory_2")))
+	linking := make(chan error, 1)
+	go func() { linking <- r.binder(touchesNothing).Drain(context.WithoutCancel(t.Context())) }()
+	r.hang(1)
+	r.fold(leaves("ada"))
+	r.drained(b)
+	if got := r.ends(); !slices.Equal(got, []string{"directory_1 -"}) {
+		t.Errorf("while another account of the person is linked, the ends are %q, want one that waits", got)
+	}
+	release()
+	if err := <-linking; err != nil {
+		t.Fatal(err)
+	}
+	r.drained(b)
+	r.shows(`SELECT disabled, role FROM app_users JOIN app_roles ON user_id = app_users.id`, "0 admin")
+	if got, want := r.ends(), []string{"directory_1 kept"}; !slices.Equal(got, want) {
+		t.Errorf("the ends are %q, want %q", got, want)
+	}
+	if got := r.failures(); len(got) != 0 {
+		t.Errorf("these failed: %q, want none", got)
+	}
+}
+
+// unsure is a store that fails to say, after a removal's statements, who else the person is.
+type unsure struct {
+	store.Store
+	times atomic.Int64
+}
+
+func (u *unsure) Siblings(ctx context.Context, s store.Session, l store.Link) ([]store.Sibling, error) {
+	if u.times.Add(1)%2 == 0 {
+		return nil, errors.New("permission denied")
+	}
+	return u.Store.Siblings(ctx, s, l)
+}
+
+func TestARemovalOfWhichItIsNotKnownWhetherItTakesAnythingFails(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		r.fold(joins("ada"))
+		r.drained(r.binder())
+		r.fold(leaves("ada"))
+		r.drained(r.binder(func(c *binder.Config) { c.Store = &unsure{Store: r.store} }))
+		r.shows(`SELECT disabled FROM app_users`, "0")
+		if got := r.failures(); len(got) != 1 || !strings.Contains(got[0], "permission denied") {
+			t.Errorf("failures are %q, want the one, and why", got)
+		}
+	})
 }
 
 // A pause is an operator's brake: it takes nothing from anybody who is active.

@@ -43,6 +43,10 @@ func (a *attempt) find(ctx context.Context, l *lane) error {
 		l.link, err = a.keep(ctx, l, link)
 		return err
 	})
+	if errors.Is(err, errAgain) && a.apart {
+		l.changes = nil
+		return nil
+	}
 	if i := next(l.changes, a.now); err != nil && a.apart && !a.fatal(err) && !errors.Is(err, errLost) && i >= 0 {
 		a.fail(l, i, fmt.Errorf("look up the application's account: %w", err))
 		l.changes = nil // the others come in transactions of their own
@@ -114,7 +118,10 @@ func (a *attempt) keep(ctx context.Context, l *lane, link store.Link) (store.Lin
 	if l.missed {
 		link.Next = a.now
 	}
-	var err error
+	err := a.alone(ctx, link)
+	if err != nil {
+		return link, err
+	}
 	switch {
 	case a.dry, a.store == nil && a.wrote:
 		// What the transaction sees may be its own, and not stay.
@@ -131,6 +138,22 @@ func (a *attempt) keep(ctx context.Context, l *lane, link store.Link) (store.Lin
 	l.looked = err != nil
 	return link, err
 }
+
+// alone keeps others from linking with the application's row, and from taking something away from it, until the transaction ends.
+// A link that it makes is not seen before.
+func (a *attempt) alone(ctx context.Context, link store.Link) error {
+	if a.dry {
+		return nil
+	}
+	mine, err := a.session.claim(ctx, person, []store.Lane{{Account: link.AppID, Group: link.Tenant}})
+	if err == nil && len(mine) == 0 {
+		err = errAgain
+	}
+	return err
+}
+
+// person is no track: the locks of those whom links name.
+const person store.Track = "person"
 
 // taken is ErrTaken when another account of the directory is linked with the row, or is to be once this transaction is
 // committed.

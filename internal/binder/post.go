@@ -369,7 +369,7 @@ func (o *outbox) body(c store.WaitingChange) Posted {
 // nothingToPost settles what waits to be posted when nothing is posted any more.
 func (b *Binder) nothingToPost(ctx context.Context) error {
 	for {
-		found, err := b.Store.Lanes(ctx, store.Posted, b.Now(), 8*b.Batch)
+		found, _, err := b.Store.Lanes(ctx, store.Posted, b.Now(), 8*b.Batch)
 		lanes := slices.Concat(found[:]...)
 		if err != nil || len(lanes) == 0 {
 			return err

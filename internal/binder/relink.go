@@ -72,6 +72,9 @@ func (b *Binder) lookAt(parent context.Context, account directory.ID) (bool, err
 	}
 	link.ID = account
 	if l.link, err = a.keep(ctx, l, link); err != nil {
+		if errors.Is(err, errAgain) {
+			err = nil
+		}
 		return false, err
 	}
 	if err := a.saveLooked(ctx, l); err != nil {

@@ -35,8 +35,8 @@ type Database struct {
 	Marks Marks
 }
 
-// reconnect has what comes next begin on new connections: one that was made to a server that takes no writes stays so after
-// others are made to one that does.
+// reconnect closes the connections that are not in use: one that was made to a server that takes no writes stays so after others
+// are made to one that does.
 func (d *Database) reconnect() {
 	most := max(d.SQL.Stats().MaxOpenConnections, 2)
 	d.SQL.SetMaxIdleConns(0)

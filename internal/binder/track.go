@@ -9,6 +9,7 @@ import (
 
 	exponential "github.com/cenkalti/backoff/v5"
 
+	"github.com/rollcallhq/rollcall/internal/directory"
 	"github.com/rollcallhq/rollcall/internal/store"
 )
 
@@ -30,12 +31,14 @@ type track struct {
 	back    store.Lanes                // given back by those who worked on them; they come first
 	given   map[store.Lane]store.Class // those in back
 	hand    map[store.Lane]bool        // those somebody works on
+	past    map[store.Lane]bool        // of these, in which something came since
 	still   map[store.Lane]bool        // in which nothing came of it, since the last poll
 	busy    [store.Classes]int
 	served  [store.Classes]int // when one of the class was taken last, by a count of all that were
 	taken   int
-	stale   [store.Classes]bool // there may be more than waiting says
-	hurry   bool                // something was announced since the store was asked
+	stale   store.More // there may be more than waiting says
+	hurry   bool       // something was announced since the store was asked
+	due     bool       // it was not asked for all there is since the last poll
 	answers chan answer
 	results chan result
 	pause   time.Time // until when trouble is left alone
@@ -73,15 +76,19 @@ type result struct {
 type question struct {
 	began time.Time
 	limit int                 // lanes of each class
-	whole bool                // as many as there is work for; otherwise what is new, and not behind many others
+	whole bool                // as many as there is work for; otherwise a few, for what is new
 	hand  map[store.Lane]bool // somebody worked on them meanwhile: what the store says of them may be past
 }
 
 // quickly is how many lanes of each class are asked for when it is to be quick.
 const quickly = 4 * store.Few
 
+// longestRest is for how long the store is left alone after a question.
+const longestRest = 50 * time.Millisecond
+
 type answer struct {
 	lanes store.Lanes
+	more  store.More
 	err   error
 }
 
@@ -97,7 +104,7 @@ func (b *Binder) posted() *track {
 
 func (b *Binder) newTrack(name store.Track, workers int, batch [store.Classes]int, woken <-chan struct{}, do work) *track {
 	return &track{
-		Binder: b, name: name, workers: workers, batch: batch, woken: woken, work: do, at: b.Now, hurry: true,
+		Binder: b, name: name, workers: workers, batch: batch, woken: woken, work: do, at: b.Now, hurry: true, due: true, past: map[store.Lane]bool{},
 		given: map[store.Lane]store.Class{}, hand: map[store.Lane]bool{}, still: map[store.Lane]bool{},
 		answers: make(chan answer, 1), results: make(chan result, workers), retry: newBackoff(),
 	}
@@ -138,7 +145,7 @@ func (t *track) run(stop context.Context) {
 		case <-t.woken:
 			t.hurry = true
 		case <-ticker.C:
-			t.hurry = true
+			t.hurry, t.due = true, true
 			clear(t.still)
 		case <-again.C:
 		}
@@ -160,63 +167,95 @@ func (t *track) look(ctx context.Context) error {
 	return nil
 }
 
-// asks reports whether the store is to be asked for lanes: at once when changes were announced, otherwise when a class has none
-// left that somebody could work on. There is one question at a time.
+// asks reports whether the store is to be asked for lanes: at once when changes were announced, otherwise when somebody could work
+// on more than is known. There is one question at a time.
 func (t *track) asks() bool {
 	return t.asking == nil && (t.hurry || t.lacks()) && !time.Now().Before(t.pause)
 }
 
-// lacks reports whether somebody could work on lanes of a class of which there may be more, but none is known.
+// lacks reports whether somebody could work on lanes of a class of which there are more, but none is known; or, once a poll, on
+// anything, and nothing is known at all.
 func (t *track) lacks() bool {
+	idle := t.due && t.room(store.Removals) > 0
 	for class := range store.Classes {
-		if t.stale[class] && len(t.waiting[class]) == 0 && t.room(class) > 0 {
+		if len(t.waiting[class]) > 0 {
+			idle = false
+		} else if t.stale[class] && t.room(class) > 0 {
 			return true
 		}
 	}
-	return false
+	return idle
 }
 
 // ask begins a question, and returns what asks it: for as many lanes as there is work for when they are lacking; otherwise for a
 // few of each directory, which is quick. What comes meanwhile is for the next question.
 func (t *track) ask() func(context.Context) answer {
 	t.asking = &question{began: time.Now(), limit: quickly, hand: maps.Clone(t.hand)}
-	t.hurry = false
 	if t.lacks() {
 		t.asking.whole, t.asking.limit = true, len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others]
-		t.stale = [store.Classes]bool{}
+		t.due = false
 	}
+	t.hurry = false
 	now, limit := t.at(), t.asking.limit
 	return func(ctx context.Context) answer {
-		lanes, err := t.Store.Lanes(ctx, t.name, now, limit)
-		return answer{lanes, err}
+		lanes, more, err := t.Store.Lanes(ctx, t.name, now, limit)
+		return answer{lanes, more, err}
 	}
 }
 
 // learn ends a question. Lanes on which somebody worked while the store answered are left out: whoever did says what is left in
-// them. The store then rests as long as it worked, so that it does so half of the time at most.
+// them. The store then rests for a while, so that it is not asked all the time.
 func (t *track) learn(a answer) error {
 	asked := t.asking
-	t.asking, t.rested = nil, time.Now().Add(time.Since(asked.began))
+	t.asking = nil
 	if a.err != nil {
 		return a.err
 	}
 	if time.Now().Before(t.pause) {
-		t.hurry = true
+		t.hurry, t.due = true, true
 		return nil
 	}
+	t.rested = time.Now().Add(min(2*time.Since(asked.began), longestRest))
 	for class, lanes := range a.lanes {
-		known, few := len(t.waiting[class]) > 0, !asked.whole && len(lanes) >= asked.limit
-		t.stale[class] = t.stale[class] || few
-		if few && !known { // a worker's part of them would be small: as many as there is work for are asked for next
+		more := a.more[class] && len(lanes) > 0
+		found := slices.DeleteFunc(lanes, func(l store.Lane) bool {
+			if asked.hand[l] && !asked.whole { // what is new in it may be too new for whoever has it, or had it
+				t.past[l], t.hurry = t.hand[l], t.hurry || !t.hand[l]
+			}
+			return asked.hand[l] || t.still[l] || t.keeps(l, store.Class(class))
+		})
+		if asked.whole {
+			t.waiting[class], t.stale[class] = found, more && len(found) > 0
 			continue
 		}
-		if known && !asked.whole && store.Class(class) != store.Removals {
-			t.stale[class] = true
-			continue
-		}
-		t.waiting[class] = slices.DeleteFunc(lanes, func(l store.Lane) bool { return asked.hand[l] || t.still[l] || t.keeps(l, store.Class(class)) })
+		t.stale[class] = t.stale[class] || more
+		t.add(store.Class(class), found, more)
 	}
 	return nil
+}
+
+// add adds a few lanes to those that are known of a class: before them, when they are of directories of which none is; removals
+// of the others after them. When no lane is known, and there are more than these, all of them are asked for instead, so that a
+// worker's part is not a part of a few; but for removals.
+func (t *track) add(class store.Class, found []store.Lane, more bool) {
+	known := t.waiting[class]
+	if len(known) == 0 && more && class != store.Removals {
+		return
+	}
+	lanes, directories := map[store.Lane]bool{}, map[directory.Scope]bool{}
+	for _, l := range known {
+		lanes[l], directories[l.Scope] = true, true
+	}
+	var before, after []store.Lane
+	for _, l := range found {
+		switch {
+		case !directories[l.Scope]:
+			before = append(before, l)
+		case class == store.Removals && !lanes[l]:
+			after = append(after, l)
+		}
+	}
+	t.waiting[class] = slices.Concat(before, known, after)
 }
 
 // keeps reports whether a lane that is found stays where it was given back to. A removal that came since, or was there and may
@@ -247,6 +286,9 @@ func (t *track) room(class store.Class) int {
 // next returns the class that a free worker is for: removals when nobody works on any, every other time; then that which has the
 // fewest workers, and of several such the one that had its turn before the others.
 func (t *track) next() (best store.Class, ok bool) {
+	if time.Now().Before(t.pause) {
+		return 0, false
+	}
 	for class := range store.Classes {
 		switch {
 		case len(t.waiting[class])+len(t.back[class]) == 0 || t.room(class) <= 0:
@@ -294,7 +336,9 @@ func (t *track) take(class store.Class) []store.Lane {
 func (t *track) finished(r result) {
 	t.busy[r.class]--
 	for _, l := range r.lanes {
+		t.hurry = t.hurry || t.past[l]
 		delete(t.hand, l)
+		delete(t.past, l)
 	}
 	for _, l := range r.still {
 		t.still[l] = true
@@ -313,9 +357,6 @@ func (t *track) finished(r result) {
 			}
 		}
 	}
-	if len(r.still)+len(slices.Concat(r.back[:]...)) < len(r.lanes) {
-		t.stale[r.class] = true // more may have come meanwhile
-	}
 	if len(r.still) < len(r.lanes) {
 		t.retry.Reset()
 		if t.said {
@@ -328,7 +369,7 @@ func (t *track) finished(r result) {
 // trouble leaves everything alone for a while; what waits is looked for again when it is over. It is logged once, until it is.
 func (t *track) trouble(ctx context.Context, err error) {
 	clear(t.given)
-	t.waiting, t.back, t.hurry = store.Lanes{}, store.Lanes{}, true
+	t.waiting, t.back, t.hurry, t.due = store.Lanes{}, store.Lanes{}, true, true
 	t.pause = time.Now().Add(t.retry.NextBackOff())
 	if t.Database != nil {
 		t.Database.reconnect()

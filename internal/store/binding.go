@@ -28,7 +28,7 @@ type Binding interface {
 	// change that waits has not failed, or its time to be tried again has come, or such a removal waits behind it. Each is in
 	// the first class that it is of, and of each class there are up to limit. In a class directories take turns, and in each of
 	// them those come first that wait longest. It reads a part of a long backlog; another call may find more.
-	Lanes(ctx context.Context, track Track, now time.Time, limit int) (Lanes, error)
+	Lanes(ctx context.Context, track Track, now time.Time, limit int) (Lanes, More, error)
 
 	// Waiting returns all changes that wait on the track in these lanes, by sequence.
 	Waiting(ctx context.Context, s Session, track Track, lanes []Lane) ([]WaitingChange, error)
@@ -202,6 +202,9 @@ func (c Class) Again() Class {
 
 // Lanes are lanes by their class.
 type Lanes [Classes][]Lane
+
+// More reports of which classes there may be more lanes than those that were found.
+type More [Classes]bool
 
 // WaitingChange is a change that a track has not done.
 type WaitingChange struct {

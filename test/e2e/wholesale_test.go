@@ -46,8 +46,8 @@ func follows() map[string]any {
 const (
 	accountsThatEnd    = 5_000
 	membershipsThatEnd = 100_000
-	leaversAtMost      = 150              // that are measured
-	soonEnough         = 10 * time.Second // on a machine with much else to do; how long it takes is in the log
+	leaversAtMost      = 150             // that are measured
+	soonEnough         = 5 * time.Second // on a machine with much else to do; how long it takes is in the log
 )
 
 // A directory and a group end, which is more than half a minute of work: a leaver of another directory waits for none of it. It

@@ -187,7 +187,7 @@ func BenchmarkLanes(b *testing.B) {
 				}
 			}
 			lanes := func() {
-				lanes, err := s.Lanes(b.Context(), store.Bound, time.Now(), 256)
+				lanes, _, err := s.Lanes(b.Context(), store.Bound, time.Now(), 256)
 				if err != nil || len(lanes[store.Removals]) != 50 {
 					b.Fatalf("Lanes() = %d removals, %v, want all", len(lanes[store.Removals]), err)
 				}
@@ -210,7 +210,7 @@ func BenchmarkBind(b *testing.B) {
 	s := backlog(b)
 	ctx, changes := b.Context(), 0
 	for b.Loop() {
-		found, err := s.Lanes(ctx, store.Bound, time.Now(), 64)
+		found, _, err := s.Lanes(ctx, store.Bound, time.Now(), 64)
 		if err != nil {
 			b.Fatal(err)
 		}

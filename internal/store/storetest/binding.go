@@ -32,6 +32,7 @@ func RunBinding(t *testing.T, b Backend, db func(store.Store) *sql.DB) {
 		"what is observed is done on both tracks, in pieces":                  testObserved,
 		"directories take turns, and removals come first":                     testTurns,
 		"of many removals in a directory, others wait for none":               testManyRemovals,
+		"a part of many removals is one of many":                              testManyInAFew,
 		"lanes are of directories that enforce":                               testOnlyEnforced,
 		"a failure stops its lane until its time, and no removal":             testFailure,
 		"removals that failed wait for their time, others pass them":          testFailedRemoval,
@@ -155,7 +156,7 @@ func (s bound) done(t testing.TB, track store.Track, result string, seqs ...int6
 // lanes renders lanes as "directory account group": removals, many removals, removals again, others again, others.
 func (s bound) lanes(t testing.TB, track store.Track, at time.Time, limit int) []string {
 	t.Helper()
-	lanes, err := s.Lanes(t.Context(), track, at, limit)
+	lanes, _, err := s.Lanes(t.Context(), track, at, limit)
 	if err != nil {
 		t.Fatalf("Lanes() = %v", err)
 	}
@@ -270,7 +271,7 @@ func testManyRemovals(t *testing.T, s bound) {
 	}
 	s.say(t, acme, append(leave, "account.activated a0")...)
 	s.say(t, bolt, few...)
-	lanes, err := s.Lanes(t.Context(), store.Bound, now, 100)
+	lanes, _, err := s.Lanes(t.Context(), store.Bound, now, 100)
 	if err != nil {
 		t.Fatalf("Lanes() = %v", err)
 	}
@@ -281,6 +282,27 @@ func testManyRemovals(t *testing.T, s bound) {
 		if l.Scope != bolt {
 			t.Errorf("%v is not one of many, want only those of %s so", l, bolt.Directory)
 		}
+	}
+}
+
+// testManyInAFew is a directory that ends, of which little is read: each who leaves has several removals.
+func testManyInAFew(t *testing.T, s bound) {
+	s.mode(t, acme, store.Enforce)
+	var leave []string
+	for n := range 64 {
+		name := fmt.Sprintf("a%d", n)
+		leave = append(leave, "account.deactivated "+name)
+		for _, group := range []string{"eng", "ops", "all"} {
+			leave = append(leave, "grant.revoked "+name+" "+group)
+		}
+	}
+	s.say(t, acme, leave...)
+	lanes, more, err := s.Lanes(t.Context(), store.Bound, now, 4)
+	if err != nil || len(lanes[store.Removals]) != 0 || len(lanes[store.ManyRemovals]) != 4 || !more[store.ManyRemovals] {
+		t.Errorf("Lanes() of a few = %v, %v, %v, want four of many, and that there are more", lanes, more, err)
+	}
+	if lanes, more, err = s.Lanes(t.Context(), store.Bound, now, 1000); err != nil || len(lanes[store.ManyRemovals]) != 64 || more != (store.More{}) {
+		t.Errorf("Lanes() = %v, %v, %v, want all, and no more", lanes, more, err)
 	}
 }
 
@@ -789,7 +811,7 @@ func testHurry(t *testing.T, s bound) {
 	if err := s.Hurry(t.Context(), directory.ID{Scope: acme, ID: "ada"}); err != nil {
 		t.Fatalf("Hurry() = %v", err)
 	}
-	got, err := s.Lanes(t.Context(), store.Bound, now, 10)
+	got, _, err := s.Lanes(t.Context(), store.Bound, now, 10)
 	want(t, fmt.Sprintf("Lanes() %v", err), got, store.Lanes{store.Others: {{Scope: acme, Account: "ada"}}})
 }
 

@@ -46,24 +46,57 @@ type waitingDirectory struct {
 // Lanes implements store.Binding. It reads a bounded number of changes, however many wait: removals and others, of those that
 // never failed and of those whose time has come. Others that wait behind one that failed in their lane are put off until its
 // time, so that they are read once for each of its attempts, and hide nothing behind them.
-func (b Binding) Lanes(ctx context.Context, t store.Track, now time.Time, limit int) (none store.Lanes, err error) {
+func (b Binding) Lanes(ctx context.Context, t store.Track, now time.Time, limit int) (none store.Lanes, more store.More, err error) {
 	dirs, err := b.waitingDirectories(ctx, t)
 	if err != nil || len(dirs) == 0 {
-		return none, err
+		return none, more, err
 	}
+	each := max(16, min(4*limit, 8*limit/len(dirs)))
 	for round := 0; ; round++ {
-		found, err := b.candidates(ctx, t, now, dirs, limit)
+		found, err := b.candidates(ctx, t, now, dirs, each)
 		if err != nil {
-			return none, err
+			return none, more, err
 		}
+		read := countsOf(found)
 		found, put, err := b.putOff(ctx, t, now, dirs, found)
 		if err != nil {
-			return none, err
+			return none, more, err
 		}
 		if len(found) > 0 || put == 0 || round == 3 {
-			return classified(found, limit), nil
+			lanes, more := classified(found, read, each, limit)
+			return lanes, more, nil
 		}
 	}
+}
+
+// counts is how many changes of a directory were read.
+type counts struct {
+	ready, again         int // that never failed, and whose time has come
+	readyEnds, againEnds int // of these the removals
+}
+
+func countsOf(found []candidate) map[directory.Scope]*counts {
+	seen, of := make(map[int64]bool, len(found)), map[directory.Scope]*counts{}
+	for _, c := range found {
+		if seen[c.seq] {
+			continue
+		}
+		seen[c.seq] = true
+		n := of[c.Scope]
+		if n == nil {
+			n = &counts{}
+			of[c.Scope] = n
+		}
+		all, ends := &n.ready, &n.readyEnds
+		if c.again {
+			all, ends = &n.again, &n.againEnds
+		}
+		*all++
+		if c.ends {
+			*ends++
+		}
+	}
+	return of
 }
 
 func (b Binding) waitingDirectories(ctx context.Context, t store.Track) ([]waitingDirectory, error) {
@@ -76,12 +109,11 @@ func (b Binding) waitingDirectories(ctx context.Context, t store.Track) ([]waiti
 }
 
 // candidates reads up to a number of changes of every directory in each of four ways; some come twice.
-func (b Binding) candidates(ctx context.Context, t store.Track, now time.Time, dirs []waitingDirectory, limit int) ([]candidate, error) {
+func (b Binding) candidates(ctx context.Context, t store.Track, now time.Time, dirs []waitingDirectory, each int) ([]candidate, error) {
 	scopes := make([]directory.Scope, len(dirs))
 	for i, d := range dirs {
 		scopes[i] = d.Scope
 	}
-	each := max(16, min(4*limit, 8*limit/len(dirs)))
 	return ofEach(ctx, b, "waiting changes", scanCandidate, scopes, func(source, name string) string { return b.reads(t, source, name) }, b.Dialect.Time(now), each)
 }
 
@@ -152,8 +184,8 @@ func (b Binding) behind(t store.Track) string {
 }
 
 // classified makes distinct lanes of the changes, each in the first class of any of its changes; removals, in that of many when
-// their directory has many of them.
-func classified(found []candidate, limit int) (out store.Lanes) {
+// their directory has many of them, or as many as were read.
+func classified(found []candidate, read map[directory.Scope]*counts, each, limit int) (out store.Lanes, more store.More) {
 	classes := make(map[store.Lane]store.Class, len(found))
 	for _, c := range found {
 		if class, ok := classes[c.Lane]; !ok || c.class() < class {
@@ -166,6 +198,15 @@ func classified(found []candidate, limit int) (out store.Lanes) {
 			removals[l.Scope]++
 		}
 	}
+	for scope, n := range read {
+		if n.readyEnds >= each {
+			removals[scope] += store.Few
+		}
+		more[store.ManyRemovals] = more[store.ManyRemovals] || n.readyEnds >= each
+		more[store.RemovalsAgain] = more[store.RemovalsAgain] || n.againEnds >= each
+		more[store.OthersAgain] = more[store.OthersAgain] || n.again >= each
+		more[store.Others] = more[store.Others] || n.ready >= each
+	}
 	var of [store.Classes][]candidate
 	for _, c := range found {
 		if class := c.class(); class == classes[c.Lane] {
@@ -177,8 +218,9 @@ func classified(found []candidate, limit int) (out store.Lanes) {
 	}
 	for class := range of {
 		out[class] = inTurns(of[class], limit)
+		more[class] = more[class] || len(out[class]) == limit
 	}
-	return out
+	return out, more
 }
 
 // inTurns makes distinct lanes of the changes: one of each directory, then a second one, and so on. In a directory, and in a
