@@ -173,10 +173,29 @@ func TestWhatComesInALaneInHandIsAskedForWhenItIsFinished(t *testing.T) {
 	track.finished(working[0])
 	for _, r := range shift(t, track) {
 		if r.class == store.Removals {
+			if track.finished(r); len(track.past) > 0 {
+				t.Errorf("what was in hand is remembered still: %v", track.past)
+			}
 			return
 		}
 	}
 	t.Error("their end is taken by nobody")
+}
+
+// The same, when nothing else is known, and all there is is asked for.
+func TestWhatComesInTheOnlyLaneIsAskedForWhenItIsFinished(t *testing.T) {
+	t.Parallel()
+	s := &stocked{lanes: store.Lanes{store.Others: lanesOf("new", 1)}}
+	track := tracked(s, 2)
+	working := shift(t, track)
+	track.hurry, track.due = true, true
+	if err := track.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	track.finished(working[0])
+	if taken := shift(t, track); len(taken) != 1 {
+		t.Errorf("taken is %v, want the lane again", taken)
+	}
 }
 
 // crowd is a store of lanes with something to do in each. mu guards all.

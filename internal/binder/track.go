@@ -77,6 +77,7 @@ type question struct {
 	began time.Time
 	limit int                 // lanes of each class
 	whole bool                // as many as there is work for; otherwise a few, for what is new
+	hurry bool                // something was announced before
 	hand  map[store.Lane]bool // somebody worked on them meanwhile: what the store says of them may be past
 }
 
@@ -190,7 +191,7 @@ func (t *track) lacks() bool {
 // ask begins a question, and returns what asks it: for as many lanes as there is work for when they are lacking; otherwise for a
 // few of each directory, which is quick. What comes meanwhile is for the next question.
 func (t *track) ask() func(context.Context) answer {
-	t.asking = &question{began: time.Now(), limit: quickly, hand: maps.Clone(t.hand)}
+	t.asking = &question{began: time.Now(), limit: quickly, hurry: t.hurry, hand: maps.Clone(t.hand)}
 	if t.lacks() {
 		t.asking.whole, t.asking.limit = true, len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others]
 		t.due = false
@@ -219,8 +220,12 @@ func (t *track) learn(a answer) error {
 	for class, lanes := range a.lanes {
 		more := a.more[class] && len(lanes) > 0
 		found := slices.DeleteFunc(lanes, func(l store.Lane) bool {
-			if asked.hand[l] && !asked.whole { // what is new in it may be too new for whoever has it, or had it
-				t.past[l], t.hurry = t.hand[l], t.hurry || !t.hand[l]
+			switch { // what was announced may be too new for whoever has the lane, or had it
+			case !asked.hurry || !asked.hand[l]:
+			case t.hand[l]:
+				t.past[l] = true
+			default:
+				t.hurry = true
 			}
 			return asked.hand[l] || t.still[l] || t.keeps(l, store.Class(class))
 		})
