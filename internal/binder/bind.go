@@ -74,7 +74,11 @@ func (b *Binder) together(parent context.Context, class store.Class, lanes []sto
 	}
 	for _, l := range all {
 		now := class
-		if a.suspect(work, l) {
+		switch again := errors.Is(err, errAgain); {
+		case again && !errors.Is(err, errSpared) && a.at >= 0 && work[a.at] == l:
+			out.still = append(out.still, l.key) // it has not failed
+			continue
+		case !again && a.suspect(work, l):
 			now = class.Again()
 		}
 		out.back[now] = append(out.back[now], l.key)
@@ -471,6 +475,11 @@ func (a *attempt) apply(ctx context.Context, l *lane, c store.WaitingChange) (do
 		return done, nil, err
 	}
 	done.Result, done.Digest = store.ResultBound, digestOf(bindings)
+	if l.link.State == store.Linked && (gives(c.Kind) || c.Kind == directory.RoleAdded) {
+		if err := a.shared(ctx, l.link); err != nil {
+			return done, nil, err
+		}
+	}
 	v, err := a.values(ctx, l, c)
 	if err != nil {
 		return done, nil, err
@@ -497,14 +506,15 @@ func (a *attempt) apply(ctx context.Context, l *lane, c store.WaitingChange) (do
 		return done, nil, err
 	}
 	if gives(c.Kind) {
+		l.missed = l.missed || done.Rows == 0 && l.asked && l.link.State != store.Linked
 		err = a.findMade(ctx, l, v)
 	}
 	return done, failed, err
 }
 
-// stillTaken is errAgain when by now, after its statements, there is a reason for a removal to take nothing: another account of the
-// person has become active. What told so may have run before these statements, and they undid it. Whatever comes later waits for
-// this transaction, or is run after it.
+// stillTaken is errSpared when by now, after its statements, there is a reason for a removal to take nothing: another account of the
+// person has become active. What told so may have run before these statements, and they undid it. Whatever gives the person anything
+// after this look does so after this transaction.
 func (a *attempt) stillTaken(ctx context.Context, l *lane, c store.WaitingChange) error {
 	if a.Link == nil || c.Account == "" || l.link.State != store.Linked {
 		return nil
@@ -514,7 +524,7 @@ func (a *attempt) stillTaken(ctx context.Context, l *lane, c store.WaitingChange
 	}
 	result, err := a.spared(ctx, l, c)
 	if err == nil && result != "" {
-		err = errAgain
+		err = errSpared
 	}
 	return err
 }

@@ -202,3 +202,6 @@ var errHeld = errors.New("nobody knows which of the application's accounts this 
 // errAgain reports that another account of the same person is worked on, or has been since this change was begun. Nothing of the
 // change stays, and it has not failed: it is looked at again.
 var errAgain = errors.New("another account of the same person is worked on at this time")
+
+// errSpared is errAgain when what came of the other account is known already.
+var errSpared = fmt.Errorf("%w: it keeps what was to be taken", errAgain)

@@ -141,6 +141,42 @@ func TestWhoIsBeingLinkedElsewhereWhileTheirEndIsBoundStaysActive(t *testing.T) 
 	}
 }
 
+// The other account is linked already, and was not active.
+func TestWhoIsBeingTakenBackElsewhereWhileTheirEndIsBoundStaysActive(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	r.exec(hangs)
+	config := func(c *binder.Config) {
+		c.LockTimeout, c.StatementTimeout = time.Hour, time.Hour
+		c.Bindings[0].Statements = []string{
+			`INSERT INTO app_users (external_id) SELECT CAST(@idp_id AS text) WHERE CAST(@app_id AS text) IS NULL`,
+			`UPDATE app_users SET disabled = 0 WHERE id = @app_id AND disabled <> 0`, // touches none of whoever is not disabled, and waits for nobody
+		}
+		c.Bindings = append(c.Bindings, binder.Binding{Name: "slow", On: kinds("account.deactivated"), Statements: []string{`SELECT pg_advisory_xact_lock(42)`}})
+	}
+	b := r.binder(config)
+	r.fold(joins("ada"), joins("ada", in("directory_2")))
+	r.drained(b)
+	r.fold(leaves("ada", in("directory_2")))
+	r.drained(b)
+	release := r.hold()
+	r.fold(leaves("ada"))
+	ending := make(chan error, 1)
+	go func() { ending <- r.binder(config).Drain(context.WithoutCancel(t.Context())) }()
+	r.hang(1)
+	r.fold(joins("ada", in("directory_2")))
+	r.drained(b)
+	release()
+	if err := <-ending; err != nil {
+		t.Fatal(err)
+	}
+	r.drained(b)
+	r.shows(`SELECT disabled FROM app_users`, "0")
+	if got, want := r.ends(), []string{"directory_1 kept"}; !slices.Equal(got[len(got)-1:], want) {
+		t.Errorf("the ends are %q, want %q the last", got, want)
+	}
+}
+
 // unsure is a store that fails to say, after a removal's statements, who else the person is.
 type unsure struct {
 	store.Store

@@ -86,7 +86,7 @@ func (a *attempt) findMade(ctx context.Context, l *lane, v values) error {
 	if err != nil {
 		return err
 	}
-	if link.State == store.Linked {
+	if link.State == store.Linked && !l.missed { // otherwise somebody else made the row, just now
 		link.How = byBinding
 	}
 	if link, err = a.keep(ctx, l, link); err != nil {
@@ -118,7 +118,7 @@ func (a *attempt) keep(ctx context.Context, l *lane, link store.Link) (store.Lin
 	if l.missed {
 		link.Next = a.now
 	}
-	err := a.alone(ctx, link)
+	err := a.shared(ctx, link)
 	if err != nil {
 		return link, err
 	}
@@ -139,13 +139,21 @@ func (a *attempt) keep(ctx context.Context, l *lane, link store.Link) (store.Lin
 	return link, err
 }
 
-// alone keeps others from linking with the application's row, and from taking something away from it, until the transaction ends.
-// A link that it makes is not seen before.
+// alone keeps others from giving the person anything until the transaction ends; shared, from taking anything away, and is for
+// whoever gives: what they do, and a link that they make, is not seen before.
 func (a *attempt) alone(ctx context.Context, link store.Link) error {
-	if a.dry {
+	return a.lock(ctx, "pg_try_advisory_xact_lock", link)
+}
+
+func (a *attempt) shared(ctx context.Context, link store.Link) error {
+	return a.lock(ctx, "pg_try_advisory_xact_lock_shared", link)
+}
+
+func (a *attempt) lock(ctx context.Context, try string, link store.Link) error {
+	if a.dry || a.Database.Kind == SQLite { // whose transaction is the lock of all
 		return nil
 	}
-	mine, err := a.session.claim(ctx, person, []store.Lane{{Account: link.AppID, Group: link.Tenant}})
+	mine, err := tryLocks(ctx, a.session, try, person, []store.Lane{{Account: link.AppID, Group: link.Tenant}})
 	if err == nil && len(mine) == 0 {
 		err = errAgain
 	}

@@ -28,6 +28,7 @@ type track struct {
 	waiting store.Lanes                // as the store said last
 	asking  *question                  // what the store is asked at this time
 	rested  time.Time                  // when it may be asked again
+	settled time.Time                  // when it may be for what may have come in lanes in hand
 	back    store.Lanes                // given back by those who worked on them; they come first
 	given   map[store.Lane]store.Class // those in back
 	hand    map[store.Lane]bool        // those somebody works on
@@ -38,6 +39,7 @@ type track struct {
 	taken   int
 	stale   store.More // there may be more than waiting says
 	hurry   bool       // something was announced since the store was asked
+	later   bool       // something may have come where somebody worked meanwhile
 	due     bool       // it was not asked for all there is since the last poll
 	answers chan answer
 	results chan result
@@ -122,13 +124,11 @@ func (t *track) run(stop context.Context) {
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for stop.Err() == nil {
-		if t.asks() {
-			if rest := time.Until(t.rested); rest > 0 {
-				again.Reset(rest)
-			} else {
-				asked := t.ask()
-				g.Go(func() { t.answers <- asked(stop) })
-			}
+		if rest := time.Until(t.from()); t.asks() && rest > 0 {
+			again.Reset(rest)
+		} else if t.asks() {
+			asked := t.ask()
+			g.Go(func() { t.answers <- asked(stop) })
 		}
 		for class, ok := t.next(); ok; class, ok = t.next() {
 			if lanes := t.take(class); len(lanes) > 0 {
@@ -171,7 +171,15 @@ func (t *track) look(ctx context.Context) error {
 // asks reports whether the store is to be asked for lanes: at once when changes were announced, otherwise when somebody could work
 // on more than is known. There is one question at a time.
 func (t *track) asks() bool {
-	return t.asking == nil && (t.hurry || t.lacks()) && !time.Now().Before(t.pause)
+	return t.asking == nil && (t.hurry || t.later || t.lacks()) && !time.Now().Before(t.pause)
+}
+
+// from is when the next question may be asked.
+func (t *track) from() time.Time {
+	if t.hurry || t.lacks() {
+		return t.rested
+	}
+	return t.settled
 }
 
 // lacks reports whether somebody could work on lanes of a class of which there are more, but none is known; or, once a poll, on
@@ -196,7 +204,7 @@ func (t *track) ask() func(context.Context) answer {
 		t.asking.whole, t.asking.limit = true, len(t.hand)+len(t.given)+len(t.still)+8*t.batch[store.Others]
 		t.due = false
 	}
-	t.hurry = false
+	t.hurry, t.later = false, false
 	now, limit := t.at(), t.asking.limit
 	return func(ctx context.Context) answer {
 		lanes, more, err := t.Store.Lanes(ctx, t.name, now, limit)
@@ -205,7 +213,7 @@ func (t *track) ask() func(context.Context) answer {
 }
 
 // learn ends a question. Lanes on which somebody worked while the store answered are left out: whoever did says what is left in
-// them. The store then rests for a while, so that it is not asked all the time.
+// them. The store then rests for a while, and longer before it is asked only because of them.
 func (t *track) learn(a answer) error {
 	asked := t.asking
 	t.asking = nil
@@ -216,16 +224,17 @@ func (t *track) learn(a answer) error {
 		t.hurry, t.due = true, true
 		return nil
 	}
-	t.rested = time.Now().Add(min(2*time.Since(asked.began), longestRest))
+	took := time.Since(asked.began)
+	t.rested, t.settled = time.Now().Add(min(2*took, longestRest)), time.Now().Add(4*took)
 	for class, lanes := range a.lanes {
-		more := a.more[class] && len(lanes) > 0
+		more := a.more[class] && (len(lanes) > 0 || t.due) // what others hide is looked for once a poll
 		found := slices.DeleteFunc(lanes, func(l store.Lane) bool {
 			switch { // what was announced may be too new for whoever has the lane, or had it
 			case !asked.hurry || !asked.hand[l]:
 			case t.hand[l]:
 				t.past[l] = true
 			default:
-				t.hurry = true
+				t.later = true
 			}
 			return asked.hand[l] || t.still[l] || t.keeps(l, store.Class(class))
 		})
@@ -256,8 +265,11 @@ func (t *track) add(class store.Class, found []store.Lane, more bool) {
 		switch {
 		case !directories[l.Scope]:
 			before = append(before, l)
-		case class == store.Removals && !lanes[l]:
+		case lanes[l]:
+		case class == store.Removals:
 			after = append(after, l)
+		default:
+			t.stale[class] = true
 		}
 	}
 	t.waiting[class] = slices.Concat(before, known, after)
@@ -341,7 +353,7 @@ func (t *track) take(class store.Class) []store.Lane {
 func (t *track) finished(r result) {
 	t.busy[r.class]--
 	for _, l := range r.lanes {
-		t.hurry = t.hurry || t.past[l]
+		t.later = t.later || t.past[l]
 		delete(t.hand, l)
 		delete(t.past, l)
 	}

@@ -175,9 +175,9 @@ func TestNobodyWaitsForAnAnswer(t *testing.T) {
 			t.Errorf("%v is to be done as the store said before, though somebody worked on it meanwhile", l)
 		}
 	}
-	track.hurry = false
+	track.later = false
 	track.finished(working[1])
-	if !track.hurry {
+	if !track.later {
 		t.Error("what may have come in a lane that was in hand is not asked for")
 	}
 }

@@ -52,8 +52,9 @@ func (b Binding) Lanes(ctx context.Context, t store.Track, now time.Time, limit 
 		return none, more, err
 	}
 	each := max(16, min(4*limit, 8*limit/len(dirs)))
+	ends := max(8*store.Few, each) // a leaver has several
 	for round := 0; ; round++ {
-		found, err := b.candidates(ctx, t, now, dirs, each)
+		found, err := b.candidates(ctx, t, now, dirs, each, ends)
 		if err != nil {
 			return none, more, err
 		}
@@ -63,7 +64,7 @@ func (b Binding) Lanes(ctx context.Context, t store.Track, now time.Time, limit 
 			return none, more, err
 		}
 		if len(found) > 0 || put == 0 || round == 3 {
-			lanes, more := classified(found, read, each, limit)
+			lanes, more := classified(found, read, each, ends, limit)
 			return lanes, more, nil
 		}
 	}
@@ -109,23 +110,24 @@ func (b Binding) waitingDirectories(ctx context.Context, t store.Track) ([]waiti
 }
 
 // candidates reads up to a number of changes of every directory in each of four ways; some come twice.
-func (b Binding) candidates(ctx context.Context, t store.Track, now time.Time, dirs []waitingDirectory, each int) ([]candidate, error) {
+func (b Binding) candidates(ctx context.Context, t store.Track, now time.Time, dirs []waitingDirectory, each, ends int) ([]candidate, error) {
 	scopes := make([]directory.Scope, len(dirs))
 	for i, d := range dirs {
 		scopes[i] = d.Scope
 	}
-	return ofEach(ctx, b, "waiting changes", scanCandidate, scopes, func(source, name string) string { return b.reads(t, source, name) }, b.Dialect.Time(now), each)
+	return ofEach(ctx, b, "waiting changes", scanCandidate, scopes, func(source, name string) string { return b.reads(t, source, name) }, b.Dialect.Time(now), each, ends)
 }
 
-// reads selects changes of one directory that may be tried: the arguments are the time and the number, in each way.
+// reads selects changes of one directory that may be tried: the arguments are the time, the number in each way, and that of
+// removals that never failed.
 func (b Binding) reads(t store.Track, source, name string) string {
-	read := func(condition, order string) string {
+	read := func(condition, order string, number int) string {
 		return strings.ReplaceAll(`SELECT * FROM (SELECT seq, source, directory, account_key, group_id, `+ends+` AS ends, T_next IS NOT NULL AS again FROM `+b.in("changes")+`
-			WHERE source = `+source+` AND directory = `+name+` AND T_at IS NULL AND `+condition+` ORDER BY `+order+` LIMIT `+b.mark(2)+`) r`, "T_", string(t)+"_")
+			WHERE source = `+source+` AND directory = `+name+` AND T_at IS NULL AND `+condition+` ORDER BY `+order+` LIMIT `+b.mark(number)+`) r`, "T_", string(t)+"_")
 	}
 	const ready, again, due = `T_next IS NULL`, `T_next IS NOT NULL AND T_next <= `, `T_next, seq`
 	return strings.Join([]string{
-		read(ready+` AND `+ends, `seq`), read(again+b.mark(1)+` AND `+ends, due), read(ready, `seq`), read(again+b.mark(1), due),
+		read(ready+` AND `+ends, `seq`, 3), read(again+b.mark(1)+` AND `+ends, due, 2), read(ready, `seq`, 2), read(again+b.mark(1), due, 2),
 	}, ` UNION ALL `)
 }
 
@@ -184,8 +186,8 @@ func (b Binding) behind(t store.Track) string {
 }
 
 // classified makes distinct lanes of the changes, each in the first class of any of its changes; removals, in that of many when
-// their directory has many of them, or as many as were read.
-func classified(found []candidate, read map[directory.Scope]*counts, each, limit int) (out store.Lanes, more store.More) {
+// their directory has many of them, or as many as were read, unless these are one's or two people's.
+func classified(found []candidate, read map[directory.Scope]*counts, each, ends, limit int) (out store.Lanes, more store.More) {
 	classes := make(map[store.Lane]store.Class, len(found))
 	for _, c := range found {
 		if class, ok := classes[c.Lane]; !ok || c.class() < class {
@@ -199,10 +201,11 @@ func classified(found []candidate, read map[directory.Scope]*counts, each, limit
 		}
 	}
 	for scope, n := range read {
-		if n.readyEnds >= each {
+		if n.readyEnds >= ends && removals[scope] > 2 {
 			removals[scope] += store.Few
 		}
-		more[store.ManyRemovals] = more[store.ManyRemovals] || n.readyEnds >= each
+		more[store.ManyRemovals] = more[store.ManyRemovals] || n.readyEnds >= ends
+		more[store.Removals] = more[store.Removals] || n.readyEnds >= ends
 		more[store.RemovalsAgain] = more[store.RemovalsAgain] || n.againEnds >= each
 		more[store.OthersAgain] = more[store.OthersAgain] || n.again >= each
 		more[store.Others] = more[store.Others] || n.ready >= each
