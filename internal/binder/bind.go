@@ -75,7 +75,7 @@ func (b *Binder) together(parent context.Context, class store.Class, lanes []sto
 	for _, l := range all {
 		now := class
 		switch again := errors.Is(err, errAgain); {
-		case again && !errors.Is(err, errSpared) && a.at >= 0 && work[a.at] == l:
+		case again && !errors.Is(err, errSpared) && (a.at < 0 || work[a.at] == l):
 			out.still = append(out.still, l.key) // it has not failed
 			continue
 		case !again && a.suspect(work, l):
@@ -147,6 +147,9 @@ func (b *Binder) step(parent context.Context, key store.Lane) (did, more bool, e
 	if err := a.bindAll(parent, ctx, []*lane{l}); err != nil {
 		if b.fatal(err) {
 			return false, false, err
+		}
+		if errors.Is(err, errAgain) {
+			return false, true, nil
 		}
 		l.changes = before
 		err = a.failAfterwards(parent, l, i, err)
@@ -370,7 +373,7 @@ func (a *attempt) finish(after, ctx context.Context) error {
 	}
 	if a.store != nil {
 		if err := a.settleIn(ctx, a.store); err != nil {
-			return err
+			return crossed(err)
 		}
 	}
 	if err := a.session.commit(ctx); err != nil {
@@ -386,6 +389,17 @@ func (a *attempt) finish(after, ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errUnsettled, err)
 	}
 	return nil
+}
+
+// crossed makes errAgain of an error that says that somebody else settled the same changes, or others at the same time: it is no
+// change's fault.
+func crossed(err error) error {
+	switch state, _ := sqlState(err); state {
+	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+		return fmt.Errorf("%w: %w", errAgain, err)
+	default:
+		return err
+	}
 }
 
 func (a *attempt) settleIn(ctx context.Context, s store.Session) error {

@@ -199,9 +199,9 @@ func (b *Binder) every(ctx context.Context, what string, least, most time.Durati
 // errHeld reports that nobody knows which row of the application's an account is.
 var errHeld = errors.New("nobody knows which of the application's accounts this is")
 
-// errAgain reports that another account of the same person is worked on, or has been since this change was begun. Nothing of the
+// errAgain reports that another account of the same person is worked on, or somebody else settles the same changes. Nothing of the
 // change stays, and it has not failed: it is looked at again.
-var errAgain = errors.New("another account of the same person is worked on at this time")
+var errAgain = errors.New("somebody else has to do with the same at this time")
 
 // errSpared is errAgain when what came of the other account is known already.
 var errSpared = fmt.Errorf("%w: it keeps what was to be taken", errAgain)

@@ -119,6 +119,32 @@ func TestADatabaseThatTakesNoWritesFailsNoChange(t *testing.T) {
 	r.shows(`SELECT kind FROM effects ORDER BY kind`, "account.activated", "account.deactivated")
 }
 
+// Somebody holds the rows in which it is noted what took effect.
+func TestWhoSettlesAtTheSameTimeFailsNoChange(t *testing.T) {
+	t.Parallel()
+	r := onPostgres(t, true)
+	b := r.binder(func(c *binder.Config) {
+		c.Link, c.LockTimeout, c.Bindings = nil, 50*time.Millisecond, []binder.Binding{effect("effects")}
+	})
+	r.fold(joins("ada"), joins("bob"))
+	tx, err := r.truth.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.ExecContext(t.Context(), `SELECT seq FROM rollcall.changes WHERE account_key = 'ada' FOR UPDATE`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.drained(b)
+	if got := r.failures(); len(got) != 0 || r.waiting() == 0 {
+		t.Errorf("%d changes wait, and these failed: %q, want one that waits, at least, and none that failed", r.waiting(), got)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	r.drained(b)
+	r.shows(`SELECT account, count(*) FROM effects GROUP BY account ORDER BY account`, "ada 1", "bob 1")
+}
+
 // onlyNew closes the connections with the application's database that are not in use.
 func (r *rig) onlyNew() {
 	r.app.SQL.SetMaxIdleConns(0)
