@@ -27,7 +27,7 @@ func worked(t *testing.T, s store.Store, workers int, do work) {
 	t.Cleanup(func() { stop(); <-ended })
 }
 
-func await[T any](t *testing.T, c <-chan T, what string) {
+func await(t *testing.T, c <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-c:
@@ -56,7 +56,7 @@ func (c *cutShort) Lanes(ctx context.Context, track store.Track, now time.Time, 
 func TestALargeLaneHidesNobody(t *testing.T) {
 	t.Parallel()
 	lanes := lanesOf("acme", 2)
-	found := make(chan store.Lane, 100)
+	found := make(chan struct{}, 1)
 	worked(t, &cutShort{stocked: stocked{lanes: store.Lanes{store.ManyRemovals: lanes}}, each: 130}, 4, func(_, _ context.Context, class store.Class, taken []store.Lane) (r rest, _ error) {
 		for _, l := range taken {
 			if l == lanes[0] { // it is never done
@@ -64,10 +64,7 @@ func TestALargeLaneHidesNobody(t *testing.T) {
 				r.back[class] = append(r.back[class], l)
 				continue
 			}
-			select {
-			case found <- l:
-			default:
-			}
+			poke(found)
 		}
 		return r, nil
 	})
@@ -77,17 +74,14 @@ func TestALargeLaneHidesNobody(t *testing.T) {
 func TestWhatAnotherProcessHoldsHidesNobody(t *testing.T) {
 	t.Parallel()
 	lanes := lanesOf("acme", 40)
-	free := make(chan store.Lane, 100)
+	free := make(chan struct{}, 1)
 	worked(t, &cutShort{stocked: stocked{lanes: store.Lanes{store.Others: lanes}}, each: 5}, 4, func(_, _ context.Context, _ store.Class, taken []store.Lane) (r rest, _ error) {
 		for _, l := range taken {
 			if slices.Index(lanes, l) < 30 {
 				r.still = append(r.still, l)
 				continue
 			}
-			select {
-			case free <- l:
-			default:
-			}
+			poke(free)
 		}
 		return r, nil
 	})

@@ -101,26 +101,32 @@ func TestWhoBecomesActiveElsewhereWhileTheirEndIsBoundStaysActive(t *testing.T) 
 	}
 }
 
+// touchesNothing has what tells of an active account touch no row of whoever is not disabled, so that it waits for nobody who has
+// one; and what waits does so for as long as a test wants.
+func touchesNothing(c *binder.Config) {
+	c.LockTimeout, c.StatementTimeout = time.Hour, time.Hour
+	c.Bindings[0].Statements = []string{
+		`INSERT INTO app_users (external_id) SELECT CAST(@idp_id AS text) WHERE CAST(@app_id AS text) IS NULL`,
+		`UPDATE app_users SET disabled = 0 WHERE external_id = @idp_id AND disabled <> 0`,
+	}
+}
+
 // The other account's link is new, and no row is touched by what tells of it: nothing shows before its transaction ends.
 func TestWhoIsBeingLinkedElsewhereWhileTheirEndIsBoundStaysActive(t *testing.T) {
 	t.Parallel()
 	r := onPostgres(t, true)
 	r.exec(hangs)
-	touchesNothing := func(c *binder.Config) {
-		c.LockTimeout, c.StatementTimeout = time.Hour, time.Hour
-		c.Bindings[0].Statements = []string{
-			`INSERT INTO app_users (external_id) SELECT CAST(@idp_id AS text) WHERE CAST(@app_id AS text) IS NULL`,
-			`UPDATE app_users SET disabled = 0 WHERE external_id = @idp_id AND disabled <> 0`,
-			`SELECT pg_advisory_xact_lock(42) WHERE CAST(@directory_id AS text) = 'directory_2'`,
-		}
+	config := func(c *binder.Config) {
+		touchesNothing(c)
+		c.Bindings[0].Statements = append(c.Bindings[0].Statements, `SELECT pg_advisory_xact_lock(42) WHERE CAST(@directory_id AS text) = 'directory_2'`)
 	}
-	b := r.binder(touchesNothing)
+	b := r.binder(config)
 	r.fold(joins("ada"), added("group_admins", "ada"))
 	r.drained(b)
 	release := r.hold()
 	r.fold(joins("ada", in("directory_2")), added("group_admins", "ada", in("directory_2")))
 	linking := make(chan error, 1)
-	go func() { linking <- r.binder(touchesNothing).Drain(context.WithoutCancel(t.Context())) }()
+	go func() { linking <- r.binder(config).Drain(context.WithoutCancel(t.Context())) }()
 	r.hang(1)
 	r.fold(leaves("ada"))
 	r.drained(b)
@@ -147,11 +153,7 @@ func TestWhoIsBeingTakenBackElsewhereWhileTheirEndIsBoundStaysActive(t *testing.
 	r := onPostgres(t, true)
 	r.exec(hangs)
 	config := func(c *binder.Config) {
-		c.LockTimeout, c.StatementTimeout = time.Hour, time.Hour
-		c.Bindings[0].Statements = []string{
-			`INSERT INTO app_users (external_id) SELECT CAST(@idp_id AS text) WHERE CAST(@app_id AS text) IS NULL`,
-			`UPDATE app_users SET disabled = 0 WHERE id = @app_id AND disabled <> 0`, // touches none of whoever is not disabled, and waits for nobody
-		}
+		touchesNothing(c)
 		c.Bindings = append(c.Bindings, binder.Binding{Name: "slow", On: kinds("account.deactivated"), Statements: []string{`SELECT pg_advisory_xact_lock(42)`}})
 	}
 	b := r.binder(config)

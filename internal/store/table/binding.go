@@ -200,7 +200,7 @@ const maxError = 2048
 
 // Settle implements store.Binding.
 func (b Binding) Settle(ctx context.Context, s store.Session, t store.Track, done []store.Done, failed []store.Failed, posted bool) error {
-	// Rows are locked in the order of their numbers by everybody who settles, so that nobody waits for each other.
+	// Rows are locked in the order of their numbers by everybody who settles, so that no two wait for each other.
 	done = slices.SortedFunc(slices.Values(done), func(x, y store.Done) int { return cmp.Compare(x.Seq, y.Seq) })
 	failed = slices.SortedFunc(slices.Values(failed), func(x, y store.Failed) int { return cmp.Compare(x.Seq, y.Seq) })
 	if err := b.settleDone(ctx, b.writer(s), t, done, posted); err != nil {
