@@ -395,7 +395,7 @@ func (a *attempt) finish(after, ctx context.Context) error {
 // change's fault.
 func crossed(err error) error {
 	switch state, _ := sqlState(err); state {
-	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+	case "40001", "40P01", "55P03": // out of order with other transactions, a deadlock, no lock in time
 		return fmt.Errorf("%w: %w", errAgain, err)
 	default:
 		return err
